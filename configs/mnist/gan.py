@@ -1,0 +1,31 @@
+"""GAN on MNIST: the relativistic loss with R1 and R2 of R3GAN (Huang et al. 2024) on multilayer perceptrons.
+
+    jaxgen train --config=configs/mnist/gan.py --workdir=runs/mnist_gan --config.data.data_dir=...
+"""
+
+from jaxgen.config import default, player, smoke
+
+
+def get_config(mode: str = ""):
+    config = default()
+    config.name = "GAN"
+    config.family = "adversarial"
+    config.data.update(
+        source="tfds:mnist", image_shape=(28, 28, 1), num_classes=10, train="train[:55000]", validation="train[55000:]"
+    )
+    config.model.update(
+        latent=64,
+        generator=dict(name="mlp_decoder", hidden=(512, 512, 512), activation="leaky_relu"),
+        critic=dict(name="mlp_critic", hidden=(512, 512, 512)),
+    )
+    adam = dict(learning_rate=2e-4, b1=0.0, b2=0.99)
+    loss = dict(loss="relativistic")
+    config.players.critic = player(
+        terms=dict(critic=loss, r1=dict(weight=1.0), r2=dict(weight=1.0)), **adam
+    )
+    config.players.generator = player(terms=dict(adversarial=loss), **adam)
+    config.order = ("critic", "generator")
+    config.ema.networks = ("generator",)
+    config.train.update(steps=30_000, batch_size=128, log_every=500, sample_every=5_000)
+    config.checkpoint.every = 5_000
+    return smoke(config) if mode == "smoke" else config

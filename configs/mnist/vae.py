@@ -1,0 +1,35 @@
+"""VAE on MNIST: two hidden layers of 300, 40 latents, dynamically binarised pixels (the setting of Kingma & Welling 2014).
+
+    jaxgen train    --config=configs/mnist/vae.py --workdir=runs/mnist_vae --config.data.data_dir=...
+    jaxgen evaluate --workdir=runs/mnist_vae
+"""
+
+from jaxgen.config import default, player, smoke
+
+
+def get_config(mode: str = ""):
+    config = default()
+    config.name = "VAE"
+    config.family = "autoencoder"
+    config.data.update(
+        source="tfds:mnist", image_shape=(28, 28, 1), num_classes=10, train="train[:55000]", validation="train[55000:]"
+    )
+    config.model.update(
+        latent=40,
+        likelihood=dict(name="bernoulli", binarization="dynamic"),
+        encoder=dict(name="mlp_encoder", hidden=(300, 300)),
+        decoder=dict(name="mlp_decoder", hidden=(300, 300)),
+    )
+    config.players.model = player(
+        networks=("encoder", "decoder"),
+        terms=dict(reconstruction=dict(), kl=dict()),
+        learning_rate=1e-3,
+        decay="cosine",
+    )
+    config.train.update(steps=60_000, batch_size=100, log_every=500, eval_every=5_000, sample_every=20_000)
+    config.checkpoint.update(every=5_000, best="validation/model/loss")
+    config.evaluation.update(num=10_000, log_prob_images=10_000, log_prob=dict(num_samples=5000))
+    if mode == "smoke":
+        config.evaluation.log_prob.num_samples = 10
+        smoke(config)
+    return config

@@ -1,0 +1,319 @@
+"""The `jaxgen` command: train, sample, evaluate, compare.
+
+    jaxgen train    --config=configs/digits/vae.py --workdir=runs/vae [--config.train.steps=500 ...]
+    jaxgen sample   --workdir=runs/vae --num=64 --seed=0 [--out=samples/vae]
+    jaxgen evaluate --workdir=runs/vae
+    jaxgen compare  --config=experiments/trilemma.py --workdir=runs/trilemma
+
+`jaxgen COMMAND --help` lists a command's flags; `jaxgen --version` prints the version.
+Bad input ends with one line on standard error and exit code 2; an interrupted run is saved and ends with 128 + the
+signal's number, and the same command goes on where it stopped.
+"""
+
+import errno
+import operator
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+
+import jaxgen
+from jaxgen.errors import InputError, nearest
+
+
+def _config_flags(values: flags.FlagValues, arguments: list[str]) -> None:
+    from ml_collections import config_flags
+
+    config_flags.DEFINE_config_file(
+        "config", None, "config file, FILE.py or FILE.py:MODE; --config.FIELD=VALUE sets any field of it",
+        flag_values=values, sys_argv=arguments,
+    )  # fmt: skip
+    flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
+    flags.DEFINE_bool("progress", True, "show a progress bar", flag_values=values)
+
+
+def _run_flags(values: flags.FlagValues, arguments: list[str]) -> None:
+    flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
+    flags.DEFINE_integer("checkpoint", None, "step of the checkpoint (default: the newest)", flag_values=values)
+    flags.DEFINE_integer("num", None, "number of samples (default: the config's)", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("steps", None, "sampler steps", lower_bound=1, flag_values=values)
+    flags.DEFINE_float("eta", None, "sampler noise: 0 is DDIM, 1 is DDPM", flag_values=values)
+    flags.DEFINE_float("guidance", None, "classifier-free guidance weight, 1 is none", flag_values=values)
+    flags.DEFINE_string("ema", "", "average to use: a rate, or none; default the run's first", flag_values=values)
+    flags.DEFINE_bool("progress", True, "show a progress bar", flag_values=values)
+
+
+def _sample_flags(values: flags.FlagValues, arguments: list[str]) -> None:
+    _run_flags(values, arguments)
+    flags.DEFINE_integer(
+        "seed", 0, "seed; sample i depends on it and i alone", lower_bound=0, upper_bound=2**32 - 1, flag_values=values
+    )
+    flags.DEFINE_integer("label", None, "class of all samples (default: the classes in turn)", flag_values=values)
+    flags.DEFINE_integer(
+        "batch_size", None, "samples at once (default: the config's)", lower_bound=1, flag_values=values
+    )
+    flags.DEFINE_string(
+        "out", None, "writes OUT.png and OUT.npz (default: WORKDIR/samples/seed_SEED)", flag_values=values
+    )
+
+
+def _check_folder(path: str) -> None:
+    """Raise OSError now if `path` could not be written later."""
+    folder = os.path.dirname(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+
+
+def _need(values: flags.FlagValues, *names: str) -> None:
+    for name in names:
+        if not getattr(values, name):
+            raise InputError(f"--{name} is needed; see jaxgen --help")
+
+
+def _sampling_options(values: flags.FlagValues, run) -> dict:
+    from jaxgen.families.generate import check_options
+
+    given = {name: values[name].value for name in ("steps", "eta", "guidance") if values[name].value is not None}
+    return {**dict(run.config.sample.options), **check_options(run.family, given)}
+
+
+def train(values: flags.FlagValues) -> int:
+    """Train one system; goes on from its newest checkpoint."""
+    from jaxgen.training import train
+
+    _need(values, "config", "workdir")
+    result = train(values.config, values.workdir, progress=values.progress)
+    if result.signal is not None:
+        print(f"stopped at step {int(result.state.step)} and saved; the same command goes on from there")
+        return 128 + result.signal
+    print(f"finished at step {int(result.state.step)}: {values.workdir}")
+    return 0
+
+
+def sample(values: flags.FlagValues) -> int:
+    """Draw samples of a trained system: a PNG grid and an npz (arr_0, uint8 NHWC)."""
+    import numpy as np
+
+    from jaxgen.families.generate import balanced_labels, generate, sampler
+    from jaxgen.runs import open_run
+    from jaxgen.training import logging
+
+    _need(values, "workdir")
+    run = open_run(values.workdir, values.ema, values.checkpoint)
+    num = run.config.sample.num if values.num is None else values.num
+    size = run.config.sample.batch_size if values.batch_size is None else values.batch_size
+    labels = balanced_labels(num, run.config.data.num_classes if run.config.conditional else 0, values.label)
+    draw = sampler(run.family, _sampling_options(values, run))
+    out = os.path.expanduser(values.out or os.path.join(values.workdir, "samples", f"seed_{values.seed}"))
+    _check_folder(out)
+    with logging.progress_bar(num, 0, "samples", values.progress, unit="image") as bar:
+        images = generate(
+            draw, run.variables, num, seed=values.seed, batch_size=size, labels=labels, progress=bar.update
+        )
+    stem, extension = os.path.splitext(out)
+    stem = stem if extension in (".png", ".npz") else out
+    logging.write_png(f"{stem}.png", images[:1024])
+    np.savez_compressed(f"{stem}.npz", arr_0=images, **({} if labels is None else {"arr_1": labels}))
+    print(f"{num} samples of step {run.step}: {stem}.png {stem}.npz")
+    return 0
+
+
+def evaluate(values: flags.FlagValues) -> int:
+    """Measure a trained system and write evaluation.json with its protocol."""
+    from jaxgen.compare import write_record
+    from jaxgen.evaluation import protocol
+    from jaxgen.runs import open_run
+    from jaxgen.training import load_source, logging
+
+    _need(values, "workdir")
+    run = open_run(values.workdir, values.ema, values.checkpoint)
+    if values.num is not None:
+        run.config.evaluation.num = values.num
+    refs = protocol.references(run.config, load_source)
+    total = run.config.evaluation.num * len(run.config.evaluation.seeds)
+    with logging.progress_bar(total, 0, "samples", values.progress, unit="image") as bar:
+        record, _ = protocol.evaluate(
+            run.config, run.family, run.variables, refs,
+            options=_sampling_options(values, run), progress=bar.update,
+        )  # fmt: skip
+    record = {**record, "step": run.step, "ema": values.ema or "first", "workdir": values.workdir}
+    path = os.path.join(values.workdir, "evaluation.json")
+    write_record(record, path)
+    for score in protocol.SCORES:
+        if score["id"] in record["scores"]:
+            value, floor = record["scores"][score["id"]], record["floors"].get(score["id"])
+            beside = "" if floor is None else f"   (real images: {floor:.{score['digits']}f})"
+            text = f"{value['mean']:.{score['digits']}f} ± {value['std']:.{score['digits']}f} {score['unit']}"
+            print(f"{score['name']:>26}  {text}{beside}")
+    print(f"written: {path}")
+    return 0
+
+
+def compare(values: flags.FlagValues) -> int:
+    """Train what is missing of an experiment, evaluate all of it, and write report.html."""
+    from jaxgen.compare import compare
+    from jaxgen.evaluation import report
+
+    _need(values, "config", "workdir")
+    results, path = compare(values.config, values.workdir, progress=values.progress)
+    print(report.table(results))
+    print(f"\nreport: {path}")
+    return 0
+
+
+COMMANDS: dict[str, tuple[Callable[[flags.FlagValues], int], Callable[[flags.FlagValues, list[str]], None]]] = {
+    "train": (train, _config_flags),
+    "sample": (sample, _sample_flags),
+    "evaluate": (evaluate, _run_flags),
+    "compare": (compare, _config_flags),
+}
+
+
+def _load_config(path: str):
+    """The config of `path` or `path:mode`. Raises InputError for whatever goes wrong in the file, with the line."""
+    from jaxgen import config as config_lib
+
+    file = path.partition(":")[0]
+    try:
+        return config_lib.load(path)
+    except InputError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [error.lineno] if isinstance(error, SyntaxError) else [f.lineno for f in frames if f.filename == file]
+        where = f"{file}:{lines[-1]}" if lines else file
+        raise InputError(f"config file {where}: {type(error).__name__}: {getattr(error, 'msg', error)}") from error
+
+
+def _file_config(arguments: list[str]):
+    """The config of the file that --config names, before any override; None where it names none."""
+    files = [b if a in ("--config", "-config") else a.split("=", 1)[1]
+             for a, b in zip(arguments, [*arguments[1:], ""]) if re.match(r"--?config(=|$)", a)]  # fmt: skip
+    return _load_config(files[-1]) if files and files[-1] else None
+
+
+def _check_overrides(config, arguments: list[str]) -> dict[str, Any]:
+    """{dotted field: its value in the file} of all --config.FIELD arguments. Raises InputError for an unknown field."""
+    from ml_collections import ConfigDict
+
+    fields = {}
+    for argument in arguments:
+        match = re.match(r"--?(?:no)?config\.([^=]*)", argument)
+        if not match:
+            continue
+        node, parts = config, match[1].split(".")
+        for depth, part in enumerate(parts):
+            if not isinstance(node, ConfigDict) or part not in node:
+                where = ".".join(["config", *parts[:depth]])
+                known = list(node) if isinstance(node, ConfigDict) else []
+                raise InputError(f"--config.{match[1]}: {where} has no field '{part}' ({nearest(part, known)})")
+            node = node[part]
+        if isinstance(node, ConfigDict):
+            raise InputError(f"--config.{match[1]}: is a section; set one of its fields ({', '.join(node)})")
+        fields[match[1]] = node
+    return fields
+
+
+def _check_elements(name: str, old, new) -> None:
+    """The flag parser takes anything for the elements of a tuple: they must be of the type that the file has."""
+    if isinstance(old, tuple) and old:
+        kinds = {type(x) for x in old} | ({int} if float in map(type, old) else set())
+        for element in new:
+            if type(element) not in kinds:
+                raise InputError(f"--config.{name}: {element!r} is a {type(element).__name__}, unlike those of {old}")
+
+
+def _parse(command: str, arguments: list[str]) -> flags.FlagValues:
+    values, line = flags.FlagValues(), [f"jaxgen {command}", *arguments]
+    flags.DEFINE_bool("help", False, "show this help", short_name="h", flag_values=values)
+    COMMANDS[command][1](values, line)
+    # the parser would say what is wrong with a file or a field in many lines
+    config = _file_config(arguments) if "config" in values else None
+    overrides = _check_overrides(config, arguments) if config is not None else {}
+    try:
+        rest = values(line)[1:]
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{command}: {error}") from None
+    if rest:
+        raise InputError(f"{command}: '{rest[0]}' is not a flag; flags look like --name=value")
+    for name, old in overrides.items():
+        _check_elements(name, old, operator.attrgetter(name)(values.config))
+    if values.workdir:
+        values.workdir = os.path.expanduser(values.workdir)
+    return values
+
+
+def _help(command: str, values: flags.FlagValues) -> str:
+    """What a command does, its example from the top of this file, and its flags."""
+    (example,) = [line for line in __doc__.splitlines() if line.startswith(f"    jaxgen {command} ")]
+    lines = [COMMANDS[command][0].__doc__, "", example, ""]
+    for flag in values.get_key_flags_for_module(__name__):
+        value = {"config object": "FILE"}.get(flag.flag_type(), flag.flag_type().upper())
+        form = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}={value}"
+        lines.append(f"  {form:<28}{flag.help}")
+    return "\n".join(lines)
+
+
+def _prepare_jax() -> None:
+    """Compiled programs are kept between runs, unless the user decided otherwise; libraries' notices are not shown."""
+    from absl import logging
+
+    logging.set_verbosity(logging.FATAL)  # their errors reach us as exceptions
+    cache = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "jaxgen", "xla")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", cache)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def _missing(package: str) -> str:
+    """What to do about a package that is not there."""
+    name = {"PIL": "pillow", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn"}.get(package, package)
+    extra = {"array_record": "data", "tensorflow_datasets": "data", "grain": "data"}.get(package)
+    return f"the package {name} is missing: pip install " + (f"'jaxgen[{extra}]'" if extra else name)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(__doc__.strip())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"jaxgen {jaxgen.__version__}")
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    try:
+        if command not in COMMANDS:
+            raise InputError(f"no command '{command}': {nearest(command, COMMANDS)}")
+        _prepare_jax()
+        values = _parse(command, rest)
+        if values.help:
+            print(_help(command, values))
+            return 0
+        return COMMANDS[command][0](values)
+    except InputError as error:
+        message = error
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package == "jaxgen":
+            raise
+        message = _missing(package)
+    except BrokenPipeError:  # the reader of our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        message = f"{error.strerror or error}: {error.filename or 'while writing'}"
+    except KeyboardInterrupt:
+        print("jaxgen: interrupted", file=sys.stderr)
+        return 130
+    print(f"jaxgen: error: {' '.join(str(message).split())}", file=sys.stderr)
+    return 2
+
+
+def run() -> None:
+    """Entry point of the installed script."""
+    sys.exit(main())

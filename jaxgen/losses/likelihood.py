@@ -1,0 +1,152 @@
+"""Observation models p(x|z): what the decoder's output channels mean.
+
+Each `Likelihood` says how many channels it needs per image channel and turns them into nats and into a mean image.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxgen.errors import InputError, call_with_options, nearest
+
+MIN_LOG_SCALE = -7.0  # about 0.2 of a grey level on [-1, 1]: below it a likelihood only rewards saturation
+
+
+class Likelihood(NamedTuple):
+    """An observation model.
+
+    name: as in the config.
+    channels: network output channels per image channel.
+    global_scale: whether the last of them is one learned number for all pixels rather than a network output.
+    observe: (image [B,H,W,C] in [-1,1], keys [B]) -> what is modelled, e.g. a dynamically binarised image.
+    log_prob: (outputs [B,H,W,channels*C], observed [B,H,W,C]) -> nats [B].
+    mean: (outputs) -> mean image in [-1,1].
+    """
+
+    name: str
+    channels: int
+    global_scale: bool
+    observe: Callable[..., Any]
+    log_prob: Callable[..., Any]
+    mean: Callable[..., Any]
+
+
+def flat(x: Float[Array, "..."], like: Float[Array, "B ..."]) -> Float[Array, "B P"]:
+    """`x`, broadcast to `like`, as one row per example.
+
+    XLA on CPU vectorises a loop over the last axis only: on grey images, whose last axis has length one, exponentials
+    and logarithms take several times as long as on rows.
+    """
+    return jnp.broadcast_to(x, like.shape).reshape(like.shape[0], -1)
+
+
+def bernoulli_log_prob(logits: Float[Array, "B ..."], x: Float[Array, "B ..."]) -> Float[Array, "B"]:
+    """log Bernoulli(x; sigmoid(logits)) summed over pixels, in nats, for x in [0, 1]."""
+    logits, x = flat(logits, logits), flat(x, logits)
+    return -jnp.sum(jax.nn.softplus(logits) - logits * x, axis=-1)
+
+
+def gaussian_log_prob(
+    mean: Float[Array, "B ..."], log_scale: Float[Array, "..."], x: Float[Array, "B ..."]
+) -> Float[Array, "B"]:
+    """log N(x; mean, exp(log_scale)^2) summed over pixels, in nats (a density on [-1, 1])."""
+    log_scale = flat(jnp.maximum(log_scale, MIN_LOG_SCALE), mean)
+    scaled = (flat(x, mean) - flat(mean, mean)) * jnp.exp(-log_scale)
+    return -jnp.sum(0.5 * jnp.square(scaled) + log_scale + 0.5 * jnp.log(2 * jnp.pi), axis=-1)
+
+
+def discretized_logistic_log_prob(
+    mean: Float[Array, "B ..."], log_scale: Float[Array, "..."], x: Float[Array, "B ..."]
+) -> Float[Array, "B"]:
+    """log mass that a logistic puts on x's grey level, summed over pixels, in nats.
+
+    x lies on the 256 levels k/127.5 - 1; the outermost two bins reach to infinity (Salimans et al. 2017, eq. 2).
+    """
+    inverse = flat(jnp.exp(-jnp.maximum(log_scale, MIN_LOG_SCALE)), mean)
+    x, mean = flat(x, mean), flat(mean, mean)
+    half = 1.0 / 255.0
+    upper, lower = (x - mean + half) * inverse, (x - mean - half) * inverse
+    # log(sigmoid(u) - sigmoid(l)) = log sigmoid(u) + log sigmoid(-l) + log(1 - exp(l - u)): no cancellation
+    middle = -jax.nn.softplus(-upper) - jax.nn.softplus(lower) + jnp.log(-jnp.expm1(-2.0 * half * inverse))
+    edge = jnp.where(x < 0, -jax.nn.softplus(-upper), -jax.nn.softplus(lower))
+    return jnp.sum(jnp.where(jnp.abs(x) > 1.0 - half, edge, middle), axis=-1)
+
+
+def _uniform_per_example(keys, shape):
+    return jax.vmap(lambda key: jax.random.uniform(key, (math.prod(shape),)))(keys).reshape(-1, *shape)  # see `flat`
+
+
+def bernoulli(binarization: str = "dynamic") -> Likelihood:
+    """Bernoulli pixels. `dynamic` draws each pixel anew with its grey value as probability (Burda et al. 2016),
+    `threshold` cuts at 1/2, `none` uses the grey value itself (a cross-entropy, then not a likelihood)."""
+    draws = {
+        "dynamic": lambda p, keys: (_uniform_per_example(keys, p.shape[1:]) < p).astype(jnp.float32),
+        "threshold": lambda p, keys: (p > 0.5).astype(jnp.float32),
+        "none": lambda p, keys: p,
+    }
+    if binarization not in draws:
+        raise InputError(f"bernoulli likelihood: binarization '{binarization}'; {nearest(binarization, draws)}")
+    return Likelihood(
+        name="bernoulli",
+        channels=1,
+        global_scale=False,
+        observe=lambda image, keys: draws[binarization](0.5 * (image + 1.0), keys),
+        log_prob=bernoulli_log_prob,
+        mean=lambda outputs: 2.0 * jax.nn.sigmoid(outputs) - 1.0,
+    )
+
+
+def _mean_and_log_scale(outputs):
+    mean, log_scale = jnp.split(outputs, 2, axis=-1)
+    return mean, log_scale
+
+
+def gaussian(scale: str | float = "global") -> Likelihood:
+    """Gaussian pixels around the decoder's output. `scale` is `global` (one learned number: sigma-VAE, Rybkin et al.
+    2021), `pixel` (a network output) or a fixed standard deviation on [-1, 1].
+
+    The images are dequantised with uniform noise of one grey level, so that the density's value is meaningful.
+    """
+    if scale not in ("global", "pixel") and not (isinstance(scale, int | float) and scale > 0):
+        raise InputError(f"gaussian likelihood: scale must be 'global', 'pixel' or a positive number, not {scale!r}")
+    learned = scale in ("global", "pixel")
+
+    def split(outputs):
+        return _mean_and_log_scale(outputs) if learned else (outputs, jnp.log(jnp.float32(scale)))
+
+    return Likelihood(
+        name="gaussian",
+        channels=2 if learned else 1,
+        global_scale=scale == "global",
+        observe=lambda image, keys: image + (_uniform_per_example(keys, image.shape[1:]) - 0.5) / 127.5,
+        log_prob=lambda outputs, x: gaussian_log_prob(*split(outputs), x),
+        mean=lambda outputs: jnp.clip(split(outputs)[0], -1.0, 1.0),
+    )
+
+
+def discretized_logistic(scale: str = "pixel") -> Likelihood:
+    """Logistic pixels integrated over each of the 256 grey levels: an exact discrete likelihood."""
+    if scale not in ("global", "pixel"):
+        raise InputError(f"discretized_logistic likelihood: scale must be 'global' or 'pixel', not {scale!r}")
+    return Likelihood(
+        name="discretized_logistic",
+        channels=2,
+        global_scale=scale == "global",
+        observe=lambda image, keys: image,
+        log_prob=lambda outputs, x: discretized_logistic_log_prob(*_mean_and_log_scale(outputs), x),
+        mean=lambda outputs: jnp.clip(_mean_and_log_scale(outputs)[0], -1.0, 1.0),
+    )
+
+
+_LIKELIHOODS = {"bernoulli": bernoulli, "gaussian": gaussian, "discretized_logistic": discretized_logistic}
+
+
+def build(name: str, **options) -> Likelihood:
+    """The observation model called `name`. Raises InputError for a name or an option that does not exist."""
+    if name not in _LIKELIHOODS:
+        raise InputError(f"likelihood '{name}' does not exist: {nearest(name, _LIKELIHOODS)}")
+    return call_with_options(f"likelihood '{name}'", _LIKELIHOODS[name], options)

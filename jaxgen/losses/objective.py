@@ -1,0 +1,107 @@
+"""From the config's table of weighted terms to one loss per player.
+
+    loss(player, step) = sum_i weight_i(step) * mean_b term_i(outputs)_b
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxgen.errors import InputError, call_with_options, nearest
+
+Outputs = Mapping[str, Any]
+Term = Callable[[Outputs], Float[Array, "B"]]
+
+_MODULES = ("elbo", "adversarial", "denoising", "perceptual")
+
+
+class WeightedTerm(NamedTuple):
+    """One row of a player's table.
+
+    weight: step -> float32. start: first step at which the term counts. every: it is computed at every `every`-th step
+    only and then weighs `every` times as much (lazy regularisation, Karras et al. 2020, appendix B).
+    """
+
+    name: str
+    term: Term
+    weight: Callable[[Any], Any]
+    start: int
+    every: int
+
+
+def terms() -> dict[str, Callable[..., Term]]:
+    """All term factories by name."""
+    return {k: v for m in _MODULES for k, v in importlib.import_module(f"jaxgen.losses.{m}").TERMS.items()}
+
+
+def weight_schedule(where: str, weight) -> Callable[[Any], Any]:
+    """A number, or a mapping {init, end, steps}: linear from init to end over `steps` steps, then constant."""
+    if isinstance(weight, int | float) and not isinstance(weight, bool):
+        return lambda step: jnp.float32(weight)
+    if isinstance(weight, Mapping) and set(weight) == {"init", "end", "steps"} and weight["steps"] >= 1:
+        init, end, steps = weight["init"], weight["end"], weight["steps"]
+        return lambda step: jnp.float32(init + (end - init) * jnp.clip(step / steps, 0.0, 1.0))
+    raise InputError(f"{where}: weight must be a number or {{init, end, steps}}, not {weight!r}")
+
+
+def build(player: str, table: Mapping[str, Mapping[str, Any]]) -> tuple[WeightedTerm, ...]:
+    """The rows of `player`'s table `{name: {weight, start, every, term, **options}}`.
+
+    A row is named after its term, or says which it is with `term`. Raises InputError for unknown terms and options.
+    """
+    if not table:
+        raise InputError(f"players.{player}.terms is empty: name at least one loss term")
+    known, rows = terms(), []
+    for name, row in table.items():
+        where = f"players.{player}.terms.{name}"
+        options = dict(row)
+        term_name = options.pop("term", name)
+        weight, start, every = options.pop("weight", 1.0), options.pop("start", 0), options.pop("every", 1)
+        if term_name not in known:
+            raise InputError(f"{where}: no loss term is called '{term_name}': {nearest(term_name, known)}")
+        if start < 0 or every < 1:
+            raise InputError(f"{where}: start must be >= 0 and every >= 1, not {start} and {every}")
+        term = call_with_options(where, known[term_name], options)
+        rows.append(WeightedTerm(name, term, weight_schedule(where, weight), start, every))
+    return tuple(rows)
+
+
+def _per_example(row: WeightedTerm, outputs: Outputs, batch_size: int) -> Float[Array, "B"]:
+    try:
+        value = row.term(outputs)
+    except KeyError as error:
+        raise InputError(
+            f"loss term '{row.name}' needs the output {error}, which this wiring does not give: "
+            f"it has {', '.join(sorted(outputs))}"
+        ) from None
+    if value.shape != (batch_size,):
+        raise ValueError(f"loss term '{row.name}' must return one number per example, not shape {value.shape}")
+    return value.astype(jnp.float32)
+
+
+def evaluate(
+    rows: tuple[WeightedTerm, ...], outputs: Outputs, batch_size: int
+) -> dict[str, Float[Array, "B"]]:
+    """Every term's unweighted value per example, by name."""
+    return {row.name: _per_example(row, outputs, batch_size) for row in rows}
+
+
+def loss(
+    rows: tuple[WeightedTerm, ...], outputs: Outputs, step, batch_size: int
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The player's scalar loss at `step`, and the mean of each term before weighting (0 where it was not computed)."""
+    total, means = jnp.float32(0.0), {}
+    for row in rows:
+        compute = lambda row=row: jnp.mean(_per_example(row, outputs, batch_size))  # noqa: E731
+        weight = row.weight(step) * row.every
+        if row.start or row.every > 1:
+            active = (step >= row.start) & (step % row.every == 0)
+            means[row.name] = jax.lax.cond(active, compute, lambda: jnp.float32(0.0))
+        else:
+            means[row.name] = compute()
+        total += weight * means[row.name]
+    return total, means

@@ -1,0 +1,175 @@
+"""Convolutional networks: the residual block, encoder, decoder (= generator) and critic."""
+
+import math
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, Key
+
+from jaxgen.networks.layers import (
+    Dropout,
+    GroupNorm,
+    SpectralConv,
+    SpectralDense,
+    activation,
+    average_pool,
+    check_label,
+    fan_avg_uniform,
+    halvings,
+    upsample,
+    zeros,
+)
+from jaxgen.networks.mlp import projection_score
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(dropout(silu(norm(conv(silu(norm(x))) + Dense(silu(embedding)))))), the last convolution zero at first.
+
+    The block of DDPM (Ho et al. 2020, appendix B); a 1x1 convolution is the shortcut where the channels change.
+    """
+
+    channels: int
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+    train: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W I"], embedding: Float[Array, "B E"] | None, keys: Key[Array, "B"] | None
+    ) -> Float[Array, "B H W C"]:
+        conv = partial(nn.Conv, self.channels, dtype=self.dtype)
+        h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_in")(x))
+        h = conv((3, 3), kernel_init=fan_avg_uniform, name="conv_in")(h)
+        if embedding is not None:
+            dense = nn.Dense(self.channels, dtype=self.dtype, kernel_init=fan_avg_uniform, name="embedding")
+            h += dense(nn.silu(embedding))[:, None, None, :]
+        h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
+        h = Dropout(self.dropout, self.train, name="dropout")(h, keys)
+        h = conv((3, 3), kernel_init=zeros, name="conv_out")(h)
+        if x.shape[-1] != self.channels:
+            x = conv((1, 1), kernel_init=fan_avg_uniform, name="shortcut")(x)
+        return x + h
+
+
+def class_embedding(label, num_classes: int, features: int, dtype) -> Float[Array, "B F"] | None:
+    """The class's vector for the residual blocks, in the caller's scope; None without classes."""
+    check_label(label, num_classes)
+    return nn.Embed(num_classes, features, dtype=dtype, name="classes")(label) if num_classes else None
+
+
+class ConvEncoder(nn.Module):
+    """Image -> [B, outputs]: residual blocks at each of len(channels) resolutions (high to low), then one Dense."""
+
+    outputs: int
+    channels: tuple[int, ...] = (32, 64, 128)
+    blocks: int = 1
+    dropout: float = 0.0
+    num_classes: int = 0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        image: Float[Array, "B H W C"],
+        label: Int[Array, "B"] | None = None,
+        *,
+        train: bool = False,
+        keys: Key[Array, "B"] | None = None,
+    ) -> Float[Array, "B outputs"]:
+        halvings(image.shape[1:3], len(self.channels) - 1, "conv_encoder")
+        conv = partial(nn.Conv, kernel_size=(3, 3), dtype=self.dtype)
+        embedding = class_embedding(label, self.num_classes, self.channels[-1], self.dtype)
+        h = conv(self.channels[0], name="in")(image)
+        for level, channels in enumerate(self.channels):
+            if level:
+                h = conv(channels, strides=(2, 2), name=f"down_{level}")(h)
+            for i in range(self.blocks):
+                block = ResidualBlock(channels, self.dropout, self.dtype, train, name=f"block_{level}_{i}")
+                h = block(h, embedding, keys)
+        h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
+        h = h.reshape(h.shape[0], -1)
+        return nn.Dense(self.outputs, dtype=self.dtype, name="out")(h).astype(jnp.float32)
+
+
+class ConvDecoder(nn.Module):
+    """Latent -> [B, H, W, outputs], the encoder's mirror: one Dense to the lowest resolution, then blocks and nearest
+    up-sampling. `channels` run from the high to the low resolution as in the encoder; no output nonlinearity."""
+
+    image_shape: tuple[int, int, int]
+    outputs: int | None = None
+    channels: tuple[int, ...] = (32, 64, 128)
+    blocks: int = 1
+    dropout: float = 0.0
+    num_classes: int = 0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        latent: Float[Array, "B D"],
+        label: Int[Array, "B"] | None = None,
+        *,
+        train: bool = False,
+        keys: Key[Array, "B"] | None = None,
+    ) -> Float[Array, "B H W outputs"]:
+        conv = partial(nn.Conv, kernel_size=(3, 3), dtype=self.dtype)
+        embedding = class_embedding(label, self.num_classes, self.channels[-1], self.dtype)
+        low = (*halvings(self.image_shape[:2], len(self.channels) - 1, "conv_decoder"), self.channels[-1])
+        h = nn.Dense(math.prod(low), dtype=self.dtype, name="in")(latent).reshape(-1, *low)
+        for level in reversed(range(len(self.channels))):
+            for i in range(self.blocks):
+                block = ResidualBlock(self.channels[level], self.dropout, self.dtype, train, name=f"block_{level}_{i}")
+                h = block(h, embedding, keys)
+            if level:
+                h = conv(self.channels[level - 1], name=f"up_{level}")(upsample(h))
+        h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
+        return conv(self.outputs or self.image_shape[2], name="out")(h).astype(jnp.float32)
+
+
+class ConvCritic(nn.Module):
+    """Image -> (score, activations of each stage): residual blocks, a 2x2 mean between stages, two Dense layers.
+
+    There is no normalisation, so that a gradient penalty means what it says; the residual sums are divided by sqrt(2)
+    to keep their variance (Karras et al. 2020). A label enters by projection (Miyato & Koyama 2018).
+    """
+
+    channels: tuple[int, ...] = (32, 64, 128)
+    blocks: int = 1
+    activation: str = "leaky_relu"
+    spectral_norm: bool = False
+    num_classes: int = 0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        image: Float[Array, "B H W C"],
+        label: Int[Array, "B"] | None = None,
+        *,
+        train: bool = False,
+        keys: Key[Array, "B"] | None = None,
+    ) -> tuple[Float[Array, "B"], tuple[Array, ...]]:
+        halvings(image.shape[1:3], len(self.channels) - 1, "conv_critic")
+        act = activation(self.activation)
+        conv = partial(SpectralConv, train=train) if self.spectral_norm else nn.Conv
+        conv = partial(conv, dtype=self.dtype)
+        dense = partial(SpectralDense, train=train) if self.spectral_norm else nn.Dense
+
+        h = conv(self.channels[0], (3, 3), name="in")(image)
+        features = []
+        for level, channels in enumerate(self.channels):
+            if level:
+                h = average_pool(h)
+            for i in range(self.blocks):
+                name = f"{level}_{i}"
+                r = conv(channels, (3, 3), name=f"conv_in_{name}")(act(h))
+                r = conv(channels, (3, 3), name=f"conv_out_{name}")(act(r))
+                if h.shape[-1] != channels:
+                    h = conv(channels, (1, 1), use_bias=False, name=f"shortcut_{name}")(h)
+                h = (h + r) / math.sqrt(2)
+            features.append(h)
+        h = act(h).reshape(h.shape[0], -1)
+        h = act(dense(self.channels[-1], dtype=self.dtype, name="dense")(h))
+        return projection_score(dense, h, label, self.num_classes, self.dtype), tuple(features)

@@ -1,0 +1,100 @@
+"""The U-Net of DDPM (Ho et al. 2020, appendix B); the defaults are its CIFAR-10 network with 35.7M parameters."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, Key
+
+from jaxgen.errors import InputError
+from jaxgen.networks.conv import ResidualBlock
+from jaxgen.networks.layers import GroupNorm, TimeEmbedding, fan_avg_uniform, halvings, upsample, zeros
+
+
+class Attention(nn.Module):
+    """x + projection(attention(norm(x))) over all positions; the projection is zero at first."""
+
+    heads: int = 1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        batch, height, width, channels = x.shape
+        if channels % self.heads:
+            raise InputError(f"unet: {self.heads} attention heads do not divide {channels} channels")
+        dense = partial(nn.Dense, channels, dtype=self.dtype)
+        h = GroupNorm(dtype=self.dtype, name="norm")(x)
+        split = (batch, height * width, self.heads, channels // self.heads)
+        query, key, value = (
+            dense(kernel_init=fan_avg_uniform, name=name)(h).reshape(split) for name in ("query", "key", "value")
+        )
+        h = jax.nn.dot_product_attention(query, key, value).reshape(x.shape)
+        return x + dense(kernel_init=zeros, name="out")(h)
+
+
+class UNet(nn.Module):
+    """Denoiser: residual blocks at each resolution on the way down and up, every activation of the way down kept as a
+    skip, self-attention at the resolutions (heights) in `attention`. `remat` recomputes the blocks in the backward
+    pass. The output is zero at initialisation.
+    """
+
+    outputs: int | None = None
+    channels: int = 128
+    multipliers: tuple[int, ...] = (1, 2, 2, 2)
+    blocks: int = 2
+    attention: tuple[int, ...] = (16,)
+    heads: int = 1
+    dropout: float = 0.1
+    num_classes: int = 0
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B H W C"],
+        time: Float[Array, "B"],
+        label: Int[Array, "B"] | None = None,
+        *,
+        train: bool = False,
+        keys: Key[Array, "B"] | None = None,
+    ) -> Float[Array, "B H W outputs"]:
+        halvings(x.shape[1:3], len(self.multipliers) - 1, "unet")
+        levels = [self.channels * m for m in self.multipliers]
+        lift = nn.remat if self.remat else lambda block: block
+        residual_block, attention_block = lift(ResidualBlock), lift(Attention)
+        conv = partial(nn.Conv, kernel_size=(3, 3), dtype=self.dtype, kernel_init=fan_avg_uniform)
+        embed = TimeEmbedding(4 * self.channels, self.channels, self.num_classes, self.dtype, name="embedding")
+        embedding = embed(time, label)
+
+        def block(h, channels, name):
+            h = residual_block(channels, self.dropout, self.dtype, train, name=name)(h, embedding, keys)
+            return attend(h, name) if h.shape[1] in self.attention else h
+
+        def attend(h, name):
+            return attention_block(self.heads, self.dtype, name=f"{name}_attention")(h)
+
+        h = conv(self.channels, name="in")(x)
+        skips = [h]
+        for level, channels in enumerate(levels):
+            if level:
+                h = conv(levels[level - 1], strides=(2, 2), name=f"down_{level}")(h)
+                skips.append(h)
+            for i in range(self.blocks):
+                h = block(h, channels, f"down_{level}_{i}")
+                skips.append(h)
+
+        middle = partial(residual_block, levels[-1], self.dropout, self.dtype, train)
+        h = middle(name="middle_0")(h, embedding, keys)
+        h = middle(name="middle_1")(attend(h, "middle"), embedding, keys)
+
+        for level in reversed(range(len(levels))):
+            for i in range(self.blocks + 1):
+                h = block(jnp.concatenate([h, skips.pop()], -1), levels[level], f"up_{level}_{i}")
+            if level:
+                h = conv(levels[level], name=f"up_{level}")(upsample(h))
+
+        h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
+        return conv(self.outputs or x.shape[-1], kernel_init=zeros, name="out")(h).astype(jnp.float32)

@@ -1,0 +1,134 @@
+"""What a run writes while it trains: metrics.jsonl, TensorBoard events, sample grids and a progress bar."""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+
+def image_grid(images: UInt8[np.ndarray, "N H W C"], columns: int | None = None, gap: int = 1) -> np.ndarray:
+    """Images side by side with thin white lines between them, uint8 [h, w, C]; by default as square as it goes."""
+    count, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8)
+    for i, image in enumerate(images):
+        top, left = i // columns * (height + gap), i % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def write_png(path: str, images: UInt8[np.ndarray, "N H W C"], columns: int | None = None) -> None:
+    """Save a grid as PNG, small images enlarged by a whole factor so that a person can see them."""
+    from PIL import Image
+
+    factor = max(1, round(32 / images.shape[2]) * 2) if images.shape[2] <= 32 else 1
+    sheet = image_grid(images.repeat(factor, 1).repeat(factor, 2), columns, gap=max(1, factor // 2))
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(path)
+
+
+class Log(NamedTuple):
+    """scalars: (step, {name: number}). images: (step, name, uint8 [N,H,W,C]) as PNG and in TensorBoard. close."""
+
+    scalars: Callable[[int, Mapping[str, float]], None]
+    images: Callable[[int, str, np.ndarray], None]
+    close: Callable[[], None]
+
+
+SILENT = Log(lambda step, values: None, lambda step, name, images: None, lambda: None)
+
+
+def read_metrics(workdir: str) -> list[dict[str, Any]]:
+    """The rows of a run's metrics.jsonl; a last line cut off by a crash is left out."""
+    path, rows = os.path.join(workdir, "metrics.jsonl"), []
+    if os.path.exists(path):
+        with open(path) as file:
+            for line in file:
+                try:
+                    rows.append(json.loads(line))
+                except ValueError:
+                    break
+    return rows
+
+
+def _drop_after(workdir: str, step: int) -> None:
+    """Rows after `step` come again when a run goes on from there."""
+    path, rows = os.path.join(workdir, "metrics.jsonl"), read_metrics(workdir)
+    with open(f"{path}.tmp", "w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows if row["step"] <= step)
+    os.replace(f"{path}.tmp", path)
+
+
+def _tensorboard():
+    """The parts of tensorboardX that write events, without the PyTorch that it imports wherever there is one."""
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None
+    try:
+        from tensorboardX import summary
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+    finally:
+        if hidden:
+            del sys.modules["torch"]
+    return EventsWriter, Event, SessionLog, summary
+
+
+def open_log(workdir: str, step: int) -> Log:
+    """The log of the run in `workdir`, going on after `step`. Raises OSError when something cannot be written."""
+    EventsWriter, Event, SessionLog, summary = _tensorboard()
+    os.makedirs(os.path.join(workdir, "tensorboard"), exist_ok=True)
+    _drop_after(workdir, step)
+    file = open(os.path.join(workdir, "metrics.jsonl"), "a", buffering=1)
+    # not SummaryWriter: it writes in a thread that a full disk kills, and then waits for that thread for ever
+    board = EventsWriter(os.path.join(workdir, "tensorboard", "events"))
+
+    def event(step, **content):
+        board.write_event(Event(wall_time=time.time(), step=step, **content))
+
+    event(step + 1, session_log=SessionLog(status=SessionLog.START))  # what an earlier run wrote from here on is void
+
+    def scalars(step, values):
+        values = {k: float(v) for k, v in values.items()}
+        file.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
+            event(step, summary=summary.scalar(name, value))
+        board.flush()
+
+    def images(step, name, values):
+        write_png(os.path.join(workdir, name, f"step_{step:08d}.png"), values)
+        event(step, summary=summary.image(name, image_grid(values), dataformats="HWC"))
+
+    def close():
+        file.close()
+        board.close()
+
+    return Log(scalars, images, close)
+
+
+class _Lines:
+    """Standard error, with a new line where a progress bar would overwrite the old one."""
+
+    def write(self, text: str) -> None:
+        sys.stderr.write(text.replace("\r", "\n"))
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def progress_bar(total: int, initial: int, description: str, enabled: bool = True, unit: str = "step"):
+    """A tqdm bar on standard error; where that is no terminal, a line every ten seconds at most."""
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total, initial=initial, desc=description, unit=unit, disable=not enabled, dynamic_ncols=True,
+        file=sys.stderr if terminal else _Lines(), mininterval=0.2 if terminal else 10.0,
+    )  # fmt: skip

@@ -1,0 +1,277 @@
+"""The training loop: it starts or resumes a run in a folder and carries it to its last step."""
+
+import contextlib
+import functools
+import math
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen import config as config_lib
+from jaxgen import data, families
+from jaxgen.errors import InputError, nearest
+from jaxgen.families.generate import balanced_labels, generate, sampler
+from jaxgen.losses import objective
+from jaxgen.training import checkpoint, logging, parallel, step
+from jaxgen.training import players as players_lib
+from jaxgen.training import state as state_lib
+from jaxgen.training.players import Player
+from jaxgen.training.state import TrainState
+
+GRID_SAMPLES = 64
+
+
+class Result(NamedTuple):
+    """Where a run stopped, and the signal that stopped it, if any."""
+
+    state: TrainState
+    signal: int | None
+
+
+def load_source(config, split: str) -> data.Source:
+    """The data of `config.data`'s split "train", "validation" or "test", checked against the config.
+
+    Raises InputError where shape or classes differ.
+    """
+    spec = config.data
+    source = data.load(spec.source, spec[split], data_dir=spec.data_dir, image_shape=tuple(spec.image_shape))
+    if config.conditional and source.labels is None:
+        raise InputError(f"config.conditional needs labels, and {spec.source} has none")
+    if spec.num_classes and source.labels is not None and source.num_classes > spec.num_classes:
+        raise InputError(
+            f"{spec.source} has {source.num_classes} classes; config.data.num_classes says {spec.num_classes}"
+        )
+    return source
+
+
+def step_batches(source: data.Source, config, per_step: int, position) -> Iterator[tuple[Any, Any]]:
+    """What one train step consumes: a batch, or `per_step` of them stacked; and the position after it."""
+    stream = data.batches(
+        source, config.train.batch_size, seed=config.seed, position=position,
+        process_index=jax.process_index(), process_count=jax.process_count(),
+    )  # fmt: skip
+    if per_step == 1:
+        yield from stream
+    while True:
+        several = [next(stream) for _ in range(per_step)]
+        yield {k: np.stack([b[k] for b, _ in several]) for k in several[0][0]}, several[-1][1]
+
+
+def validator(config, family, players: dict[str, Player]) -> Callable[..., dict[str, float]]:
+    """(variables, step, source) -> means over the source of every player's terms and loss, in evaluation mode.
+
+    The noise of an example depends on its index alone, so that values of different steps compare.
+    """
+
+    @jax.jit
+    def totals(variables, at, batch, index):
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(index)
+        mask = batch.pop("mask").astype(jnp.float32)
+        outputs, _ = family.forward(variables, data.prepare(batch, keys, flip=False), keys, False)
+        sums = {}
+        for name, player in players.items():
+            values = objective.evaluate(player.rows, outputs, keys.shape[0])
+            loss = sum(row.weight(at) * values[row.name] for row in player.rows)
+            sums.update({f"{name}/{k}": jnp.sum(mask * v) for k, v in {"loss": loss, **values}.items()})
+        return sums
+
+    def run(variables, at, source):
+        size, sums = config.train.batch_size, []
+        for i, batch in enumerate(data.eval_batches(source, size)):
+            sums.append(totals(variables, jnp.int32(at), batch, jnp.arange(i * size, (i + 1) * size)))
+        sums = jax.device_get(sums)
+        return {f"validation/{k}": float(sum(s[k] for s in sums)) / len(source.images) for k in sums[0]}
+
+    return run
+
+
+@contextlib.contextmanager
+def caught_signals() -> Iterator[Callable[[], int | None]]:
+    """Turns the first SIGINT or SIGTERM into a value to ask for; the second one acts as usual."""
+    seen: list[int] = []
+    before = {}
+
+    def handle(number, frame):
+        seen.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, handle)
+    except ValueError:  # not in the main thread: signals are somebody else's
+        pass
+    try:
+        yield lambda: seen[0] if seen else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check_same_run(config, workdir: str) -> None:
+    """Raises InputError when `workdir` holds checkpoints of another config."""
+    if not checkpoint.steps_in(checkpoint.folder_of(workdir)):
+        return  # there is nothing to go on from: whatever an earlier attempt left is overwritten
+    changed = config_lib.differences(config_lib.read(workdir), config)
+    if changed:
+        name, (old, new) = next(iter(changed.items()))
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise InputError(
+            f"{workdir} holds a run of another config: config.{name} was {old!r} and is now {new!r}{more}; "
+            "give another --workdir, or the old values"
+        )
+
+
+def make_folder(workdir: str) -> None:
+    """Create the run's folder; raises InputError where that cannot be."""
+    try:
+        os.makedirs(workdir, exist_ok=True)
+    except OSError as error:
+        why = "it is a file" if os.path.isfile(workdir) else error.strerror
+        raise InputError(f"{workdir} cannot be the folder of a run: {why}") from error
+    if not os.access(workdir, os.W_OK | os.X_OK):
+        raise InputError(f"{workdir} cannot be the folder of a run: no permission to write in it")
+
+
+def check_best(config, players: dict[str, Player]) -> None:
+    """Raises InputError when config.checkpoint.best is nothing that validation measures."""
+    best = config.checkpoint.best
+    terms = {name: ("loss", *(row.name for row in player.rows)) for name, player in players.items()}
+    measured = [f"validation/{name}/{term}" for name in players for term in terms[name]]
+    if best and best not in measured:
+        raise InputError(f"config.checkpoint.best '{best}' is not measured: {nearest(best, measured)}")
+    if best and not config.train.eval_every:
+        raise InputError("config.checkpoint.best needs validation: set config.train.eval_every")
+
+
+def check_finite(state: TrainState, checkpoints: checkpoint.Checkpoints) -> None:
+    """Raises InputError when a loss was not finite at some step so far."""
+    bad = int(state.bad_step)
+    if bad >= 0:
+        raise InputError(
+            f"the loss became NaN or infinite at step {bad}; {checkpoints.last_good()}: {checkpoint.DIVERGED}"
+        )
+
+
+@contextlib.contextmanager
+def write_errors(workdir: str, checkpoints: checkpoint.Checkpoints) -> Iterator[None]:
+    """A full disk ends in an InputError that says what is safe."""
+    try:
+        yield
+    except OSError as error:
+        where, why = error.filename or workdir, error.strerror or error
+        raise InputError(f"could not write to {where} ({why}); {checkpoints.last_good()}") from error
+
+
+def overview(state: TrainState) -> str:
+    """A table of all parameters (clu)."""
+    from clu import parameter_overview
+
+    table = parameter_overview.get_parameter_overview(state.params, include_stats=False)
+    return re.sub(r"(\d)\.0\b", r"\1", table)  # a parameter without axes turns its totals into floats
+
+
+def describe(metrics: dict[str, float], players: dict[str, Player]) -> str:
+    """Losses for the progress bar."""
+    return " ".join(f"{name if len(players) > 1 else 'loss'} {metrics[f'{name}/loss']:.4g}" for name in players)
+
+
+def train(config, workdir: str, *, progress: bool = True, report: Callable[[str], None] = print) -> Result:
+    """Train the config's system in `workdir` up to config.train.steps, going on from its newest checkpoint.
+
+    progress: a progress bar on standard error. report: where notices go.
+    Raises InputError for input that cannot be used, a checkpoint or log that cannot be written, or a loss or parameter
+    that is not finite.
+    """
+    main = jax.process_index() == 0
+    report = report if main else lambda text: None
+    config_lib.check(config)
+    check_same_run(config, workdir)
+    family = families.build(config)
+    players = players_lib.build(config, family)
+    check_best(config, players)
+    way = parallel.build(config.parallel.mode, config.train.batch_size, config.train.accumulate)
+    make_folder(workdir)
+    source = load_source(config, "train")
+    validation = load_source(config, "validation") if config.train.eval_every else None
+    draw = sampler(family, config.sample.options)
+    create = functools.partial(state_lib.init, config, family, players)
+    shapes = jax.eval_shape(create)
+
+    best = (math.inf, None)  # smallest config.checkpoint.best so far, and its step
+    config_lib.write(config, workdir)
+    checkpoints = checkpoint.open_folder(
+        workdir, keep=config.checkpoint.keep, best_step=lambda: best[1], report=report
+    )
+    restored = checkpoints.restore(shapes)
+    state = create() if restored is None else restored
+    first, last = int(state.step), config.train.steps
+    report(f"resuming {workdir} from step {first}" if restored is not None else overview(state))
+    check_finite(state, checkpoints)
+    per_step = players_lib.batches_per_step(players)
+    stream = step_batches(source, config, per_step, data.Position(*(int(i) for i in state.position)))
+    compiled = way.compile(step.build(config, family, players, way.axis_name))
+    validate = validator(config, family, players)
+    log = logging.open_log(workdir, first) if main else logging.SILENT
+    rows, kept, name = logging.read_metrics(workdir), checkpoints.steps(), config.checkpoint.best
+    scored = [(row[name], row["step"]) for row in rows if name in row and row["step"] in kept]
+    best = min((pair for pair in scored if math.isfinite(pair[0])), default=best)
+    spent = max((row.get("seconds", 0.0) for row in rows), default=0.0)
+    position, pending, since = state.position, [], time.perf_counter()
+    start = since - spent
+    state = way.place(state)
+
+    def due(every: int, done: int) -> bool:
+        return bool(every) and (done % every == 0 or done == last)
+
+    bar = logging.progress_bar(last, first, config.name or config.family, progress and main)
+    with (
+        caught_signals() as stopped,
+        contextlib.closing(checkpoints),
+        write_errors(workdir, checkpoints),
+        contextlib.closing(log),
+        bar,
+    ):
+        for done in range(first + 1, last + 1):
+            batch, position = next(stream)
+            state, metrics = compiled(state, way.split(batch, per_step > 1))
+            pending.append(metrics)
+            bar.update()
+            stop, improved = stopped(), False
+            logs, evaluates = due(config.train.log_every, done), due(config.train.eval_every, done)
+            samples, saves = due(config.train.sample_every, done), due(config.checkpoint.every, done)
+            if logs or evaluates or samples or saves or stop:
+                single = way.single(state)
+                check_finite(single, checkpoints)
+                checkpoints.check()
+            if logs:
+                now = time.perf_counter()
+                taken = jax.device_get(pending)
+                means = {k: float(np.mean([metrics[k] for metrics in taken])) for k in taken[0]}
+                rate = len(taken) * config.train.batch_size * per_step / (now - since)
+                log.scalars(done, {**means, "images_per_second": rate, "seconds": now - start})
+                bar.set_postfix_str(f"{describe(means, players)}, {rate:.0f} images/s", refresh=False)
+                pending, since = [], now
+            if evaluates:
+                validated = validate(state_lib.variables(single), done, validation)
+                log.scalars(done, validated)
+                improved = validated.get(name, math.inf) < best[0]
+                best = (validated[name], done) if improved else best
+            if samples:
+                labels = balanced_labels(GRID_SAMPLES, config.data.num_classes if config.conditional else 0)
+                images = generate(
+                    draw, state_lib.variables(single), GRID_SAMPLES, seed=0, batch_size=GRID_SAMPLES, labels=labels
+                )
+                log.images(done, "samples", images)
+            if saves or improved or stop:
+                checkpoints.save(state_lib.at_position(single, position))
+            if stop:
+                break
+    return Result(state_lib.at_position(way.single(state), position), stopped())

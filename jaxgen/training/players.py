@@ -1,0 +1,52 @@
+"""Players: who trains which networks, on which terms, with which optimiser."""
+
+from typing import NamedTuple
+
+import optax
+
+from jaxgen.errors import InputError, nearest
+from jaxgen.families.base import Family
+from jaxgen.losses import objective
+from jaxgen.training import optimizer
+
+
+class Player(NamedTuple):
+    """networks: the parameter sub-trees it owns. rows: its weighted loss terms. updates: per step, each on fresh data."""
+
+    networks: tuple[str, ...]
+    rows: tuple[objective.WeightedTerm, ...]
+    optimizer: optax.GradientTransformation
+    learning_rate: optax.Schedule
+    updates: int
+
+
+def build(config, family: Family) -> dict[str, Player]:
+    """The config's players in their order of update.
+
+    Raises InputError when a network is missing, trained twice or trained by nobody, and for bad terms or optimisers.
+    """
+    players, owner = {}, {}
+    for name in tuple(config.order) or sorted(config.players):
+        spec = config.players[name]
+        networks = tuple(spec.networks) or (name,)
+        for network in networks:
+            if network not in family.networks:
+                raise InputError(f"players.{name}: no network '{network}': {nearest(network, family.networks)}")
+            if network in owner:
+                raise InputError(f"network '{network}' belongs to both players {owner[network]} and {name}")
+            owner[network] = name
+        if spec.updates < 1:
+            raise InputError(f"players.{name}.updates must be at least 1, not {spec.updates}")
+        optimiser, schedule = optimizer.build(spec.optimizer, config.train.steps * spec.updates)
+        players[name] = Player(networks, objective.build(name, spec.terms.to_dict()), optimiser, schedule, spec.updates)
+    for network in family.networks:
+        if network not in owner:
+            raise InputError(f"no player trains the network '{network}': name it in some players.<player>.networks")
+    if config.simultaneous and any(p.updates > 1 for p in players.values()):
+        raise InputError("config.simultaneous needs updates = 1 for every player")
+    return players
+
+
+def batches_per_step(players: dict[str, Player]) -> int:
+    """Batches of data that one train step consumes."""
+    return max(p.updates for p in players.values())

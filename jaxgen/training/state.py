@@ -1,0 +1,80 @@
+"""The one train state: everything that a resumed run needs, in one pytree."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, UInt32
+
+from jaxgen.errors import InputError
+from jaxgen.families.base import Family, Variables, float_image
+from jaxgen.training.players import Player
+
+
+class TrainState(NamedTuple):
+    """step: steps done. key: root key's data. params, state: by network. opt_state: by player. ema: {rate: params}.
+    position: (epoch, offset) of the next training example. bad_step: the first step whose loss was not finite, or -1.
+    """
+
+    step: Int[Array, ""]
+    key: UInt32[Array, "2"]
+    params: dict[str, Any]
+    state: dict[str, Any]
+    opt_state: dict[str, Any]
+    ema: dict[str, dict[str, Any]]
+    position: Int[Array, "2"]
+    bad_step: Int[Array, ""]
+
+
+def ema_networks(config, family: Family) -> tuple[str, ...]:
+    """The networks whose parameters are averaged."""
+    chosen = tuple(config.ema.networks) or family.networks
+    for name in chosen:
+        if name not in family.networks:
+            raise InputError(f"config.ema.networks names '{name}', but the wiring has {', '.join(family.networks)}")
+    return chosen
+
+
+def blank_batch(config, batch_size: int = 1) -> dict[str, Array]:
+    """A batch of the config's shape, for initialisation."""
+    batch = {"image": float_image(tuple(config.data.image_shape), batch_size)}
+    return {**batch, "label": jnp.zeros(batch_size, jnp.int32)} if config.data.num_classes else batch
+
+
+def init(config, family: Family, players: dict[str, Player]) -> TrainState:
+    """The state at step 0, a function of config.seed alone."""
+    key = jax.random.key(config.seed)
+    averaged = ema_networks(config, family)
+
+    def create():
+        variables = family.init(jax.random.fold_in(key, 0), blank_batch(config))
+        params = dict(variables["params"])
+        subset = {name: params[name] for name in averaged}
+        return TrainState(
+            step=jnp.int32(0),
+            key=jax.random.key_data(key),
+            params=params,
+            state=dict(variables["state"]),
+            opt_state={n: p.optimizer.init({k: params[k] for k in p.networks}) for n, p in players.items()},
+            ema={str(rate): jax.tree.map(jnp.copy, subset) for rate in config.ema.rates},
+            position=jnp.zeros(2, jnp.int32),
+            bad_step=jnp.int32(-1),
+        )
+
+    return jax.jit(create)()
+
+
+def variables(state: TrainState, ema: str | float | None = "first") -> Variables:
+    """What a family's functions take. `ema`: a rate, "first" for the first rate there is, None for the raw parameters."""
+    if ema is None or (ema == "first" and not state.ema):
+        return {"params": state.params, "state": state.state}
+    rate = next(iter(state.ema)) if ema == "first" else str(ema)
+    if rate not in state.ema:
+        raise InputError(f"no average of rate {rate} in this run: it has {', '.join(state.ema) or 'none'}")
+    return {"params": {**state.params, **state.ema[rate]}, "state": state.state}
+
+
+def at_position(state: TrainState, position: tuple[int, int]) -> TrainState:
+    """The state with the position in the data that the loader reports."""
+    return state._replace(position=np.asarray(position, np.int32))

@@ -1,0 +1,14 @@
+"""Every test sees eight CPU devices and shares one compilation cache."""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAXGEN_SHARED", str(ROOT.parent / "shared"))
+sys.path.insert(0, str(ROOT))  # configs and experiments are folders beside the package, not parts of it

@@ -1,0 +1,178 @@
+"""What holds for every network by name: shapes, dtypes, independence of the batch, gradients, labels, errors."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.errors import InputError
+from jaxgen.networks import NETWORKS, build
+
+SHAPE, CLASSES, BATCH, LATENT = (8, 8, 2), 3, 3, 5
+OPTIONS = {
+    "mlp_encoder": dict(outputs=6, hidden=[8, 8], norm="layer", residual=True),
+    "mlp_decoder": dict(image_shape=SHAPE, outputs=4, hidden=[8, 8], norm="rms"),
+    "mlp_critic": dict(hidden=[8, 8], spectral_norm=True),
+    "mlp_denoiser": dict(width=8, depth=2, embedding=8, outputs=4),
+    "conv_encoder": dict(outputs=6, channels=[4, 8], dropout=0.5),
+    "conv_decoder": dict(image_shape=SHAPE, outputs=4, channels=[4, 8], dropout=0.5),
+    "conv_critic": dict(channels=[4, 8], spectral_norm=True),
+    "unet": dict(channels=8, multipliers=[1, 2], blocks=1, attention=[4], heads=2, dropout=0.5, outputs=4),
+    "dit": dict(patch=2, width=8, depth=2, heads=2, dropout=0.5, outputs=4),
+}
+EVERY = pytest.mark.parametrize("name", list(NETWORKS))
+DENOISERS = ["mlp_denoiser", "unet", "dit"]
+
+
+# The networks are tiny and compilation is all the time there is: compile without optimising.
+FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+jit = functools.partial(jax.jit, compiler_options=FAST)
+
+
+def normal(seed, shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def arguments(name):
+    """Inputs of the network's kind, all examples different."""
+    x = normal(1, (BATCH, LATENT) if "decoder" in name else (BATCH, *SHAPE))
+    time = (jnp.linspace(0.1, 0.9, BATCH),) if name in DENOISERS else ()
+    return x, *time, jnp.arange(BATCH) % CLASSES
+
+
+@functools.cache
+def prepared(name):
+    """The class-conditional network, variables away from its initialisation (whose zeros block gradients), and it run
+    in evaluation and in training: (output, parameter gradients of the output's squared norm)."""
+    net = build(name, num_classes=CLASSES, **OPTIONS[name])
+    shapes = jax.eval_shape(net.init, jax.random.key(0), *arguments(name))
+    leaves, tree = jax.tree.flatten(shapes)
+    assert all(leaf.dtype == jnp.float32 for leaf in leaves)
+    variables = tree.unflatten([0.3 * normal(i, leaf.shape) for i, leaf in enumerate(leaves)])
+    return net, variables, jit(net.apply), trained(net)
+
+
+def trained(net):
+    def loss(params, rest, args, keys):
+        out = net.apply({"params": params, **rest}, *args, train=True, keys=keys)
+        return jnp.sum(jnp.square(image_of(out))), out
+
+    def run(variables, args, keys):
+        rest = {k: v for k, v in variables.items() if k != "params"}
+        grads, out = jax.grad(loss, has_aux=True)(variables["params"], rest, args, keys)
+        return out, grads
+
+    return jit(run)
+
+
+def image_of(out):
+    """The output, or a critic's score."""
+    return out[0] if isinstance(out, tuple) else out
+
+
+def products(jaxpr):
+    """The matrix products and convolutions in it, those with a single vector (power iterations) apart."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ("dot_general", "conv_general_dilated") and equation.outvars[0].aval.ndim > 1:
+            yield equation
+        for parameter in jax.tree.leaves(equation.params, is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")):
+            inner = getattr(parameter, "jaxpr", parameter)
+            if hasattr(inner, "eqns"):
+                yield from products(inner)
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_product_is_computed_in_dtype_and_the_output_is_float32(name, dtype):
+    net, variables, _, _ = prepared(name)
+    jaxpr, out = jax.make_jaxpr(net.clone(dtype=jnp.dtype(dtype)).apply, return_shape=True)(variables, *arguments(name))
+    found = list(products(jaxpr.jaxpr))
+    assert len(found) >= 3
+    assert {str(v.aval.dtype) for equation in found for v in equation.invars} == {dtype}
+    if "critic" in name:
+        assert len(out[1]) == 2 and all(f.shape[0] == BATCH and f.dtype == dtype for f in out[1])
+    expected = {"encoder": (6,), "critic": ()}.get(name.split("_")[-1], (*SHAPE[:2], 4))
+    assert image_of(out).shape == (BATCH, *expected) and image_of(out).dtype == jnp.float32
+
+
+@EVERY
+def test_an_example_does_not_depend_on_its_place_and_mates(name):
+    net, variables, evaluated, run = prepared(name)
+    args, keys = arguments(name), jax.random.split(jax.random.key(3), BATCH)
+    others = [jnp.concatenate([a[1:2], a[:1], a[:1]]) for a in (*args, keys)]
+    out, moved = run(variables, args, keys)[0], run(variables, others[:-1], others[-1])[0]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b[0], rtol=1e-4, atol=1e-5), out, moved)
+    if "dropout" in OPTIONS[name]:
+        assert np.abs(out - evaluated(variables, *args)).max() > 1e-3
+        with pytest.raises(InputError, match="keys"):
+            jax.eval_shape(lambda: net.apply(variables, *args, train=True))
+
+
+@EVERY
+def test_gradients_reach_every_parameter(name):
+    _, variables, _, run = prepared(name)
+    grads = run(variables, arguments(name), jax.random.split(jax.random.key(3), BATCH))[1]
+    for path, g in jax.tree.leaves_with_path(grads):
+        place = jax.tree_util.keystr(path)
+        assert np.all(np.isfinite(g)), place
+        if "'key'" in place and "bias" in place:
+            continue  # softmax does not see it
+        assert np.abs(g).max() > 1e-6, place
+
+
+@pytest.mark.parametrize("name", ["unet", "dit"])
+def test_remat_changes_no_gradient_and_no_parameter_name(name):
+    net, variables, _, run = prepared(name)
+    args, keys = arguments(name), jax.random.split(jax.random.key(3), BATCH)
+    outputs, again = run(variables, args, keys), trained(net.clone(remat=True))(variables, args, keys)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), outputs, again)
+
+
+@EVERY
+def test_the_label_matters_and_must_fit_the_network(name):
+    net, variables, evaluated, _ = prepared(name)
+    *inputs, label = arguments(name)
+    labels = [label, (label + 1) % CLASSES] + ([jnp.full_like(label, CLASSES)] if name in DENOISERS else [])
+    outs = [image_of(evaluated(variables, *inputs, y)) for y in labels]
+    for i in range(len(outs)):
+        assert np.all(np.isfinite(outs[i]))
+        for j in range(i):
+            assert np.all(np.abs(outs[i] - outs[j]).reshape(BATCH, -1).max(-1) > 1e-4)
+    with pytest.raises(InputError, match="needs a label"):
+        jax.eval_shape(lambda: net.apply(variables, *inputs))
+    with pytest.raises(InputError, match="without classes"):
+        jax.eval_shape(lambda: net.clone(num_classes=0).apply(variables, *inputs, label))
+
+
+@pytest.mark.parametrize("name", DENOISERS)
+def test_denoisers_see_the_time_and_start_at_zero(name):
+    net, variables, evaluated, _ = prepared(name)
+    x, time, label = arguments(name)
+    a, b = (evaluated(variables, x, t, label) for t in (time, time + 0.05))
+    assert np.all(np.abs(a - b).reshape(BATCH, -1).max(-1) > 1e-3)
+
+    plain = build(name, **{k: v for k, v in OPTIONS[name].items() if k != "outputs"})  # nor classes
+    start = jit(plain.init_with_output)(jax.random.key(0), x, time)[0]
+    assert start.shape == x.shape and np.all(start == 0)
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("unett", {}, "did you mean unet"),
+        ("unet", {"chanels": 3}, "did you mean channels"),
+        ("mlp_encoder", {}, "outputs"),
+        ("dit", {"size": "M/2"}, "unknown DiT size"),
+    ],
+)
+def test_build_says_what_is_wrong(name, options, message):
+    with pytest.raises(InputError, match=message):
+        build(name, **options)
+
+
+def test_build_reads_config_values():
+    net = build("dit", size="S/4", depth=2, dtype="bfloat16")
+    assert (net.patch, net.width, net.depth, net.heads, net.dtype) == (4, 384, 2, 6, jnp.bfloat16)
+    assert build("unet", multipliers=[1, 2]).multipliers == (1, 2)

@@ -1,0 +1,45 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.errors import InputError
+from jaxgen.networks.dit import DiT, dit_size, position_embedding
+
+
+@pytest.mark.parametrize("size, millions", [("S/2", 33), ("B/2", 130.5), ("B/4", 130.5), ("L/2", 458), ("XL/2", 675)])
+def test_parameter_counts_are_the_papers(size, millions):
+    """On 32x32x4 latents with 1000 classes and learned variances (S is printed in the paper without decimals)."""
+    net = DiT(**dit_size(size), num_classes=1000, outputs=8)
+    args = jnp.zeros((1, 32, 32, 4)), jnp.zeros(1), jnp.zeros(1, int)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), *args)
+    count = sum(p.size for p in jax.tree.leaves(shapes)) / 1e6
+    assert count == pytest.approx(millions, rel=0.005)
+
+
+def test_without_blocks_a_patch_sees_only_itself():
+    net = DiT(patch=2, width=8, depth=0, heads=1)
+    draw = np.random.default_rng(0)
+    x, time = draw.normal(size=(1, 4, 6, 2)), jnp.zeros(1)
+    shapes = jax.eval_shape(net.init, jax.random.key(1), x, time)
+    variables = jax.tree.map(lambda p: jnp.asarray(draw.normal(size=p.shape), p.dtype), shapes)
+    jacobian = jax.jit(jax.jacobian(lambda x: net.apply(variables, x, time)))(jnp.asarray(x))[0, :, :, :, 0]
+    reach = np.abs(jacobian).sum((2, 5)) > 0  # [H, W, H, W]
+    patch = np.arange(4)[:, None] // 2 * 3 + np.arange(6) // 2
+    np.testing.assert_array_equal(reach, patch[:, :, None, None] == patch)
+
+
+def test_positions_are_distinct_and_their_similarity_depends_on_the_offset_only():
+    e = position_embedding(3, 5, 16).reshape(3, 5, 16)
+    np.testing.assert_allclose(np.sum(e**2, -1), 8, rtol=1e-5)  # sin^2 + cos^2
+    similarity = np.einsum("ijd,kld->ijkl", e, e)
+    np.testing.assert_allclose(similarity[0, 0, 1, 2], similarity[1, 2, 2, 4], rtol=1e-5)
+    assert np.sum(similarity > 8 - 1e-3) == 15
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    x, time = jnp.zeros((1, 6, 6, 1)), jnp.zeros(1)
+    with pytest.raises(InputError, match="patch=4"):
+        DiT(patch=4, width=8, depth=1, heads=2).init(jax.random.key(0), x, time)
+    with pytest.raises(InputError, match="width=10"):
+        DiT(patch=2, width=10, depth=1, heads=2).init(jax.random.key(0), x, time)

@@ -1,0 +1,157 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jaxgen.errors import InputError
+from jaxgen.networks.layers import (
+    Dropout,
+    GroupNorm,
+    SpectralConv,
+    SpectralDense,
+    average_pool,
+    group_count,
+    halvings,
+    sinusoidal_embedding,
+    upsample,
+)
+
+
+@pytest.mark.parametrize("offset", [0.0, 20.0])
+def test_group_norm_is_linens_with_its_gradients(offset):
+    draw = np.random.default_rng(0)
+    x = jnp.asarray(offset + draw.normal(size=(3, 4, 5, 12)) * np.arange(1, 13), jnp.float32)
+    params = {name: jnp.asarray(draw.normal(size=12), jnp.float32) for name in ("scale", "bias")}
+
+    def value_and_grads(layer):
+        def f(params, x):
+            y = layer.apply({"params": params}, x)
+            return jnp.sum(jnp.sin(y)), y
+
+        (_, y), grads = jax.jit(jax.value_and_grad(f, (0, 1), has_aux=True))(params, x)
+        return y, grads
+
+    ours, theirs = value_and_grads(GroupNorm(groups=3)), value_and_grads(nn.GroupNorm(3, use_fast_variance=False))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), ours, theirs)
+
+
+def test_group_norm_of_a_constant_is_its_bias_and_half_precision_keeps_float32_sums():
+    x = jnp.full((2, 8, 8, 8), 100.0)
+    layer = GroupNorm(groups=2)
+    variables = {"params": {"scale": jnp.ones(8), "bias": jnp.zeros(8)}}
+    np.testing.assert_allclose(layer.apply(variables, x), 0, atol=1e-2)
+    assert np.all(np.isfinite(jax.jit(jax.grad(lambda x: jnp.sum(layer.apply(variables, x))))(x)))
+
+    noisy = (3 + jax.random.normal(jax.random.key(1), (2, 16, 16, 8))).astype(jnp.bfloat16)
+    half = GroupNorm(groups=2, dtype=jnp.bfloat16).apply(variables, noisy)
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(half.astype(jnp.float32), layer.apply(variables, noisy.astype(jnp.float32)), atol=0.03)
+
+
+def test_groups_are_ddpms_from_128_channels_and_never_single_channels():
+    assert [group_count(c) for c in (128, 256, 384, 512)] == [32] * 4
+    assert all(c % group_count(c) == 0 and c // group_count(c) >= min(c, 4) for c in range(1, 200))
+
+
+def test_dropout_follows_the_example_and_the_layer():
+    class Two(nn.Module):
+        train: bool
+
+        @nn.compact
+        def __call__(self, x, keys):
+            return Dropout(0.25, self.train, name="a")(x, keys), Dropout(0.25, self.train, name="b")(x, keys)
+
+    x, keys = jnp.ones((4, 1000)), jax.random.split(jax.random.key(0), 4)
+    a, b = Two(train=True).apply({}, x, keys)
+    assert np.all(np.isin(a, np.float32([0, 1 / 0.75])))
+    np.testing.assert_allclose(a.mean(-1), 1, atol=0.1)  # 5 standard errors
+    assert not np.array_equal(a, b) and not np.array_equal(a[0], a[1])
+    np.testing.assert_array_equal(Two(train=True).apply({}, x[2:], keys[2:])[0], a[2:])
+    np.testing.assert_array_equal(Two(train=False).apply({}, x, None)[0], x)
+    with pytest.raises(InputError, match="keys"):
+        Two(train=True).apply({}, x, None)
+
+
+def test_sinusoidal_embedding_is_the_formula():
+    time, dim = np.array([0.0, 0.3, 1.0]), 6
+    expected = [
+        [f(1000 * t * 10_000 ** (-i / 2)) for f in (np.sin, np.cos) for i in range(3)]  # dim / 2 - 1 = 2
+        for t in time
+    ]
+    np.testing.assert_allclose(sinusoidal_embedding(jnp.asarray(time), dim), expected, atol=1e-4)
+    with pytest.raises(InputError, match="even"):
+        sinusoidal_embedding(jnp.asarray(time), 5)
+
+
+def test_resampling_is_torchs():
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
+    nchw = torch.from_numpy(x.transpose(0, 3, 1, 2))
+    up = torch.nn.functional.interpolate(nchw, scale_factor=2, mode="nearest").numpy().transpose(0, 2, 3, 1)
+    down = torch.nn.functional.avg_pool2d(nchw, 2).numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(upsample(jnp.asarray(x)), up)
+    np.testing.assert_allclose(average_pool(jnp.asarray(x)), down, rtol=1e-5, atol=1e-6)
+
+
+def test_halvings():
+    assert halvings((28, 32), 2, "net") == (7, 8)
+    with pytest.raises(InputError, match="28x28"):
+        halvings((28, 28), 3, "net")
+
+
+def trained(make, x, steps=300):
+    """The layer's variables after `steps` calls in training, enough for the power iteration to converge."""
+    layer = make(train=True)
+    variables = layer.init(jax.random.key(0), x)
+
+    def step(state, _):
+        _, new = layer.apply({"params": variables["params"], "spectral": state}, x, mutable=["spectral"])
+        return new["spectral"], None
+
+    state, _ = jax.lax.scan(step, variables["spectral"], None, steps)
+    return {"params": variables["params"], "spectral": state}
+
+
+def test_spectral_dense_divides_by_the_largest_singular_value_with_its_gradient():
+    def make(**options):
+        return SpectralDense(5, use_bias=False, **options)
+
+    x = jnp.eye(7)
+    variables = trained(make, x)
+    kernel = variables["params"]["kernel"]
+    sigma = np.linalg.svd(np.asarray(kernel), compute_uv=False)[0]
+    np.testing.assert_allclose(make().apply(variables, x), kernel / sigma, rtol=1e-4)
+
+    def loss(normalised):
+        return jnp.sum(jnp.sin(3 * normalised) * jnp.arange(5))
+
+    ours = jax.jit(jax.grad(lambda k: loss(make().apply({**variables, "params": {"kernel": k}}, x))))(kernel)
+    exact = jax.jit(jax.grad(lambda k: loss(k / jnp.linalg.norm(k, 2))))(kernel)
+    np.testing.assert_allclose(ours, exact, rtol=1e-3, atol=1e-3)
+
+
+def test_spectral_conv_divides_by_the_largest_singular_value():
+    def make(**options):
+        return SpectralConv(4, (3, 3), **options)
+
+    x = jax.random.normal(jax.random.key(1), (2, 5, 5, 3))
+    variables = trained(make, x)
+    kernel = np.asarray(variables["params"]["kernel"])
+    sigma = np.linalg.svd(kernel.reshape(27, 4), compute_uv=False)[0]
+    plain = nn.Conv(4, (3, 3)).apply({"params": {"kernel": kernel / sigma, "bias": jnp.zeros(4)}}, x)
+    np.testing.assert_allclose(make().apply(variables, x), plain, rtol=1e-3, atol=1e-4)
+
+
+def test_spectral_vector_moves_only_in_training_and_when_mutable():
+    x = jnp.ones((1, 7))
+    variables = SpectralDense(5).init(jax.random.key(0), x)
+    before = variables["spectral"]["u"]
+    assert before.dtype == jnp.float32
+    np.testing.assert_allclose(np.linalg.norm(before), 1, rtol=1e-5)
+    evaluated, idle = SpectralDense(5, train=False).apply(variables, x, mutable=["spectral"])
+    np.testing.assert_array_equal(idle["spectral"]["u"], before)
+    in_training, moved = SpectralDense(5, train=True).apply(variables, x, mutable=["spectral"])
+    assert not np.array_equal(moved["spectral"]["u"], before)
+    np.testing.assert_array_equal(SpectralDense(5, train=True).apply(variables, x), in_training)  # immutable: no error
+    np.testing.assert_array_equal(evaluated, in_training)

@@ -1,0 +1,322 @@
+"""The one train step: against hand computation on a toy game, and against itself on other devices and micro-batches."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from ml_collections import ConfigDict
+
+from jaxgen import families
+from jaxgen.config import default, player
+from jaxgen.families.base import Family, normal_per_example
+from jaxgen.losses.objective import WeightedTerm
+from jaxgen.training import parallel, players, state, step
+from jaxgen.training.players import Player
+
+# A toy game of two numbers a and b. Everything that a step does to them can be computed by hand.
+
+
+def toy_forward(variables, batch, keys, train):
+    image = batch["image"].mean((1, 2, 3))
+    count = variables["state"]["count"] + 1
+    noise = normal_per_example(keys, ())
+    return {"a": variables["params"]["a"], "b": variables["params"]["b"], "image": image, "noise": noise}, {"count": count}
+
+
+def toy_init(key, batch):
+    return {"params": {"a": jnp.float32(1.0), "b": jnp.float32(2.0)}, "state": {"count": jnp.int32(0)}}
+
+
+TOY = Family(("a", "b"), toy_init, toy_forward, None, {}, lambda: 1)
+
+
+def ones(outputs):
+    return jnp.ones_like(outputs["image"])
+
+
+def toy_player(network, term, optimizer=None, updates=1):
+    row = WeightedTerm("term", term, lambda step: jnp.float32(1.0), 0, 1)
+    return Player((network,), (row,), optimizer or optax.sgd(0.1), optax.constant_schedule(0.1), updates)
+
+
+def toy_config(**changes):
+    config = default()
+    config.data.image_shape = (2, 2, 1)
+    config.ema.rates = ()
+    for name, value in changes.items():
+        config[name] = value
+    return config
+
+
+def toy_batch(levels):
+    return {"image": np.broadcast_to(np.uint8(levels)[..., None, None, None], (*np.shape(levels), 2, 2, 1))}
+
+
+def toy_run(table, batches, **changes):
+    """States and metrics after each step; `table` is {player: Player} in its order."""
+    config = toy_config(**changes)
+    now = state.init(config, TOY, table)
+    run, history = jax.jit(step.build(config, TOY, table)), []
+    for batch in batches:
+        now, metrics = run(now, batch)
+        history.append((now, metrics))
+    return history
+
+
+def product_game():
+    """a minimises a b and b minimises -a b."""
+    return {
+        "a": toy_player("a", lambda o: o["a"] * o["b"] * ones(o)),
+        "b": toy_player("b", lambda o: -o["a"] * o["b"] * ones(o)),
+    }
+
+
+def test_players_update_one_after_the_other_in_the_given_order():
+    game, batch = product_game(), toy_batch([0, 0])
+    (now, metrics), = toy_run(game, [batch])
+    a = 1.0 - 0.1 * 2.0
+    assert (now.params["a"], now.params["b"]) == pytest.approx((a, 2.0 + 0.1 * a))
+    assert {k: float(v) for k, v in metrics.items()} == pytest.approx({
+        "a/loss": 2.0, "a/term": 2.0, "a/learning_rate": 0.1, "b/loss": -2 * a, "b/term": -2 * a, "b/learning_rate": 0.1,
+    })  # fmt: skip
+    (now, _), = toy_run({"b": game["b"], "a": game["a"]}, [batch])
+    assert (now.params["a"], now.params["b"]) == pytest.approx((1.0 - 0.1 * 2.1, 2.1))
+
+
+def test_simultaneous_players_see_the_same_parameters_and_noise():
+    (now, metrics), = toy_run(product_game(), [toy_batch([0, 0])], simultaneous=True)
+    assert (now.params["a"], now.params["b"]) == pytest.approx((0.8, 2.1))
+    assert (metrics["a/loss"], metrics["b/loss"]) == pytest.approx((2.0, -2.0))
+    assert int(now.state["count"]) == 1  # the shared forward ran once
+
+    noisy = {n: toy_player(n, lambda o, n=n: o[n] * o["noise"]) for n in ("a", "b")}
+    for simultaneous in (True, False):
+        (now, _), = toy_run(noisy, [toy_batch([0, 0])], simultaneous=simultaneous)
+        moves = float(now.params["a"]) - 1.0, float(now.params["b"]) - 2.0
+        assert (moves[0] == pytest.approx(moves[1], abs=1e-6)) == simultaneous
+
+
+def test_an_update_is_optax_on_the_gradient_of_the_batchs_mean():
+    """(a - image)^2 with Adam and clipping, five steps."""
+    optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(0.1))
+    table = {"a": toy_player("a", lambda o: jnp.square(o["a"] - o["image"]), optimizer),
+             "b": toy_player("b", ones)}  # fmt: skip
+    levels = np.random.default_rng(0).integers(0, 256, (5, 4))
+    history = toy_run(table, [toy_batch(row) for row in levels])
+    a, optimizer_state = jnp.float32(1.0), optimizer.init(jnp.float32(1.0))
+    for row, (now, metrics) in zip(levels, history, strict=True):
+        image = row / 127.5 - 1
+        assert metrics["a/loss"] == pytest.approx(np.mean((float(a) - image) ** 2), rel=1e-5)
+        updates, optimizer_state = optimizer.update(jnp.float32(np.mean(2 * (float(a) - image))), optimizer_state)
+        a = optax.apply_updates(a, updates)
+        assert now.params["a"] == pytest.approx(float(a), rel=1e-5)
+        assert now.params["b"] == 2.0  # its loss has no gradient
+    assert int(history[-1][0].step) == 5
+
+
+def test_a_player_that_updates_several_times_does_so_on_fresh_data_and_noise():
+    table = {"a": toy_player("a", lambda o: o["a"] * o["image"], updates=3), "b": toy_player("b", lambda o: o["b"] * o["image"])}
+    levels = np.array([[0, 0], [255, 255], [204, 255]])  # images -1, 1, and 0.6 and 1
+    (now, _), = toy_run(table, [toy_batch(levels)])
+    assert now.params["a"] == pytest.approx(1.0 - 0.1 * (-1.0 + 1.0 + 0.8))
+    assert now.params["b"] == pytest.approx(2.0 - 0.1 * -1.0)  # the first batch only
+
+    noisy = {**table, "a": toy_player("a", lambda o: o["a"] * o["noise"], updates=2)}
+    (now, metrics), = toy_run(noisy, [toy_batch(levels[:2])])
+    last = float(metrics["a/loss"])  # the second update's: noise times the parameter before it
+    first = (1.0 - float(now.params["a"])) / 0.1  # sum of both updates' noise
+    before = 1.0 - 0.1 * (first - last / 1.0) if last else 1.0
+    assert first != pytest.approx(2 * last / before, rel=1e-3)
+
+
+def test_noise_is_new_every_step_and_belongs_to_the_example():
+    table = {n: toy_player(n, lambda o, n=n: o["noise"] + 0 * o[n]) for n in ("a", "b")}
+    losses = [float(m["a/loss"]) for _, m in toy_run(table, [toy_batch([0] * 4)] * 3)]
+    assert len(set(losses)) == 3
+    assert [float(m["a/loss"]) for _, m in toy_run(table, [toy_batch([0] * 4)] * 3)] == losses
+    assert [float(m["a/loss"]) for _, m in toy_run(table, [toy_batch([0] * 4)] * 3, seed=1)] != losses
+
+
+def test_averages_follow_their_recursion_with_warm_up():
+    steps, rates = 30, (0.5, 0.99)
+    table = {"a": toy_player("a", lambda o: -o["a"] * ones(o)), "b": toy_player("b", ones)}
+    config_ema = ConfigDict(dict(rates=rates, networks=("a",)))
+    history = toy_run(table, [toy_batch([0])] * steps, ema=config_ema)
+    expected = {rate: 1.0 for rate in rates}
+    for t, (now, _) in enumerate(history):
+        a = 1.0 + 0.1 * (t + 1)
+        for rate in rates:
+            decay = min(rate, (1 + t) / (10 + t))
+            expected[rate] = decay * expected[rate] + (1 - decay) * a
+            assert now.ema[str(rate)]["a"] == pytest.approx(expected[rate], rel=1e-5)
+        assert set(now.ema["0.5"]) == {"a"}
+    now = history[-1][0]
+    assert state.variables(now)["params"]["a"] == now.ema["0.5"]["a"]
+    assert state.variables(now)["params"]["b"] == now.params["b"]  # not averaged
+    assert state.variables(now, ema=0.99)["params"]["a"] == now.ema["0.99"]["a"]
+    assert state.variables(now, ema=None)["params"]["a"] == now.params["a"]
+    with pytest.raises(ValueError, match="no average of rate 0.9 .*0.5, 0.99"):
+        state.variables(now, ema=0.9)
+
+
+@pytest.mark.parametrize("player_name", ["a", "b"])
+def test_the_first_bad_step_is_recorded(player_name):
+    """The loss is NaN on white images."""
+
+    def term(outputs, name):
+        return jnp.where(outputs["image"] > 0.99, jnp.nan, 1.0) + 0 * outputs[name]
+
+    table = {n: toy_player(n, lambda o, n=n: term(o, n) if n == player_name else ones(o)) for n in ("a", "b")}
+    batches = [toy_batch(row) for row in ([0, 0], [0, 9], [255, 0], [0, 0], [255, 255])]
+    assert [int(now.bad_step) for now, _ in toy_run(table, batches)] == [-1, -1, 2, 2, 2]
+
+
+def test_accumulation_averages_gradients_and_metrics_and_carries_the_state():
+    table = {"a": toy_player("a", lambda o: jnp.square(o["a"] - o["image"]) * (1 + o["noise"])), "b": toy_player("b", ones)}
+    runs = []
+    for accumulate in (1, 2, 4):
+        train = default().train
+        train.accumulate = accumulate
+        (now, metrics), = toy_run(table, [toy_batch(np.arange(8) * 30)], train=train)
+        runs.append((float(now.params["a"]), float(metrics["a/loss"])))
+        assert int(now.state["count"]) == 2 * accumulate  # two players
+    assert runs[1] == pytest.approx(runs[0], rel=1e-6) and runs[2] == pytest.approx(runs[0], rel=1e-6)
+
+
+# Real systems, tiny
+
+
+def config_of(system, **changes):
+    config = default()
+    config.data.update(image_shape=(8, 8, 1), num_classes=3, flip=True)
+    config.conditional = True
+    config.train.update(steps=100, batch_size=16)
+    config.ema.rates = (0.9,)
+    encoder = dict(name="conv_encoder", channels=(4,), dropout=0.2)
+    decoder = dict(name="mlp_decoder", hidden=(16,))
+    critic = dict(name="mlp_critic", hidden=(16,), spectral_norm=True)
+    vae = dict(latent=3, likelihood=dict(name="gaussian"), encoder=encoder, decoder=decoder)
+    rate = dict(learning_rate=1e-3)
+    if system == "vae":
+        config.family = "autoencoder"
+        config.model.update(vae)
+        terms = dict(reconstruction={}, kl=dict(weight=dict(init=0.1, end=1.0, steps=10)))
+        config.players.model = player(terms, networks=("encoder", "decoder"), **rate)
+    elif system == "gan":
+        config.family = "adversarial"
+        config.model.update(latent=3, generator=decoder, critic=critic)
+        config.players.generator = player(dict(adversarial=dict(loss="relativistic")), **rate)
+        critic_terms = dict(critic=dict(loss="relativistic"), r1=dict(every=2), gradient_penalty={})
+        config.players.critic = player(critic_terms, updates=2, b1=0.5, **rate)
+    elif system == "vae_gan":
+        config.family = "autoencoder"
+        config.model.update(vae, critic=critic)
+        config.players.encoder = player(dict(kl={}, feature={}), **rate)
+        config.players.decoder = player(dict(feature={}, adversarial=dict(weight=0.1, start=2)), **rate)
+        config.players.critic = player(dict(critic={}, r1={}), **rate)
+    elif system == "ddpm":
+        config.family = "diffusion"
+        unet = dict(name="unet", channels=8, multipliers=(1,), blocks=1, attention=(), dropout=0.2)
+        config.model.update(schedule=dict(name="linear", steps=10, end=0.5), prediction="noise", label_dropout=0.2, denoiser=unet)  # noqa: E501
+        config.players.denoiser = player(dict(denoising={}, variational_bound=dict(weight=1e-3)), clip=1.0, **rate)
+    for name, value in changes.items():
+        config.update_from_flattened_dict({name: value})
+    return config
+
+
+SYSTEMS = pytest.mark.parametrize("system", ["vae", "gan", "vae_gan", "ddpm"])
+
+
+def plain(config):
+    """The config with the weights of its KL warm-up as plain dictionaries."""
+    return config
+
+
+@functools.cache
+def data(per_step):
+    rng = np.random.default_rng(0)
+    shape = (5, per_step, 16) if per_step > 1 else (5, 16)
+    return rng.integers(0, 256, (*shape, 8, 8, 1), dtype=np.uint8), rng.integers(0, 3, shape, dtype=np.int32)
+
+
+def train(config, way, steps=5):
+    """(metrics of each step, the state afterwards) with the compilation `way`."""
+    family = families.build(config)
+    table = players.build(config, family)
+    per_step = players.batches_per_step(table)
+    images, labels = data(per_step)
+    now = way.place(state.init(config, family, table))
+    run, history = way.compile(step.build(config, family, table, way.axis_name)), []
+    for i in range(steps):
+        now, metrics = run(now, way.split({"image": images[i], "label": labels[i]}, per_step > 1))
+        history.append(jax.device_get(metrics))
+    return history, jax.device_get(way.single(now))
+
+
+@functools.cache
+def on_one_device(system):
+    return train(config_of(system), parallel._jit(jax.devices()[:1]))
+
+
+@SYSTEMS
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_eight_devices_give_the_numbers_of_one(system, mode):
+    """With flips, dropout, label dropout, latent and path noise, lazy and late terms and spectral norm's state."""
+    assert jax.device_count() == 8
+    reference, reference_state = on_one_device(system)
+    history, final = train(config_of(system), parallel.build(mode, 16))
+    for i, (one, eight) in enumerate(zip(reference, history, strict=True)):
+        assert one.keys() == eight.keys()
+        for name in one:
+            np.testing.assert_allclose(eight[name], one[name], rtol=1e-5, atol=1e-7, err_msg=f"{name} at step {i}")
+    assert final.step == reference_state.step == 5 and final.bad_step == -1
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), final.state, reference_state.state)
+    assert jax.tree.map(np.shape, final.params) == jax.tree.map(np.shape, reference_state.params)
+
+
+@pytest.mark.parametrize("system", ["vae", "ddpm"])
+def test_micro_batches_do_not_change_the_update(system):
+    """SGD, so that a parameter moves by its gradient."""
+    one_device = parallel._jit(jax.devices()[:1])
+    finals = []
+    for accumulate in (1, 2, 4):
+        config = config_of(system, **{"train.accumulate": accumulate})
+        for spec in config.players.values():
+            spec.optimizer = ConfigDict(dict(name="sgd", learning_rate=1e-3))
+        history, final = train(config, one_device, steps=1)
+        finals.append((history[0], final.params))
+    (metrics, params), *others = finals
+    for other_metrics, other in others:
+        for name in metrics:
+            assert other_metrics[name] == pytest.approx(metrics[name], rel=1e-5)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), other, params)
+
+
+@pytest.mark.parametrize("mover", ["encoder", "decoder", "critic"])
+def test_a_player_changes_its_own_networks_only(mover):
+    config = config_of("vae_gan")
+    for name, spec in config.players.items():
+        spec.optimizer = ConfigDict(dict(name="sgd", learning_rate=float(name == mover)))
+    config.players.decoder.terms.adversarial.start = 0
+    family = families.build(config)
+    before = jax.device_get(state.init(config, family, players.build(config, family)).params)
+    _, after = train(config, parallel._jit(jax.devices()[:1]), steps=1)
+    for name in family.networks:
+        same = jax.tree.all(jax.tree.map(np.array_equal, before[name], after.params[name]))
+        assert same == (name != mover)
+        assert jax.tree.all(jax.tree.map(lambda x: np.isfinite(x).all(), after.params[name]))
+
+
+@SYSTEMS
+def test_losses_fall_or_stay_finite_and_metrics_name_players_and_terms(system):
+    history, final = on_one_device(system)
+    assert all(np.isfinite(v) for row in history for v in row.values()) and final.bad_step == -1
+    for name, spec in config_of(system).players.items():
+        assert {f"{name}/{key}" for key in ("loss", "learning_rate", *spec.terms)} <= history[0].keys()
+    if system == "gan":
+        assert [row["critic/r1"] > 0 for row in history] == [True, False, True, False, True]
+    if system == "vae_gan":
+        assert [row["decoder/adversarial"] != 0 for row in history] == [False, False, True, True, True]
