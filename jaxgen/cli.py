@@ -41,7 +41,9 @@ def _run_flags(values: flags.FlagValues, arguments: list[str]) -> None:
     flags.DEFINE_integer("checkpoint", None, "step of the checkpoint (default: the newest)", flag_values=values)
     flags.DEFINE_integer("num", None, "number of samples (default: the config's)", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("steps", None, "sampler steps", lower_bound=1, flag_values=values)
-    flags.DEFINE_float("eta", None, "sampler noise: 0 is DDIM, 1 is DDPM", flag_values=values)
+    flags.DEFINE_float(
+        "eta", None, "sampler noise: 0 is DDIM, 1 is DDPM", lower_bound=0.0, upper_bound=1.0, flag_values=values
+    )
     flags.DEFINE_float("guidance", None, "classifier-free guidance weight, 1 is none", flag_values=values)
     flags.DEFINE_string("ema", "", "average to use: a rate, or none; default the run's first", flag_values=values)
     flags.DEFINE_bool("progress", True, "show a progress bar", flag_values=values)

@@ -42,13 +42,18 @@ def load_systems(experiment) -> dict[str, Any]:
 
 
 def curves(workdir: str) -> dict[str, list[list[float]]]:
-    """A run's losses and terms over its steps."""
+    """A run's losses and terms over its steps; a term that is a player's whole loss is not repeated."""
     result: dict[str, list[list[float]]] = {}
     for row in logging.read_metrics(workdir):
         for name, value in row.items():
             if "/" in name and not name.endswith("learning_rate"):
                 result.setdefault(name, []).append([row["step"], value])
-    return result
+
+    def repeats(name):
+        loss = f"{name.rpartition('/')[0]}/loss"
+        return name != loss and result.get(loss) == result[name]
+
+    return {name: curve for name, curve in result.items() if not repeats(name)}
 
 
 def training_seconds(workdir: str) -> float:

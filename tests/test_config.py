@@ -67,7 +67,8 @@ def test_an_override_that_cannot_be_is_explained(config, name, value, message):
 
 
 def test_overrides_that_fit(config):
-    for name, value in {"data.image_shape": [4, 4, 1], "data.data_dir": "/data", "players.model.terms.kl.weight": 2}.items():
+    changes = {"data.image_shape": [4, 4, 1], "data.data_dir": "/data", "players.model.terms.kl.weight": 2}
+    for name, value in changes.items():
         config_lib.override(config, name, value)
     assert config.data.image_shape == (4, 4, 1) and isinstance(config.data.image_shape, tuple)
     assert config.data.data_dir == "/data"
@@ -97,7 +98,8 @@ def test_differences_are_the_fields_that_change_what_was_computed(config, file):
     other = config_lib.load(file)
     assert config_lib.differences(config, other) == {}
     assert config_lib.differences(config, config_lib.from_json(config_lib.to_json(other))) == {}
-    for name, value in {"train.steps": 9, "checkpoint.every": 5, "parallel.mode": "pmap", "sample.num": 3, "name": "x"}.items():
+    allowed = {"train.steps": 9, "checkpoint.every": 5, "parallel.mode": "pmap", "sample.num": 3, "name": "x"}
+    for name, value in allowed.items():
         config_lib.override(other, name, value)
     assert config_lib.differences(config, other) == {}
     config_lib.override(other, "model.encoder.hidden", (16, 9))

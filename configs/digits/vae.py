@@ -1,6 +1,11 @@
-"""VAE on 8x8 digits."""
+"""VAE on 8x8 digits: multilayer perceptrons, 5 latents, Gaussian pixels with one learned scale, KL weight 2.
 
-from jaxgen.config import default, player
+    jaxgen train --config=configs/digits/vae.py --workdir=runs/digits_vae
+
+EXPECTED_VAE
+"""
+
+from jaxgen.config import default, player, smoke
 
 
 def get_config(mode: str = ""):
@@ -8,14 +13,21 @@ def get_config(mode: str = ""):
     config.name = "VAE"
     config.family = "autoencoder"
     config.data.update(source="digits", image_shape=(8, 8, 1), num_classes=10)
+    mlp = dict(hidden=(256,) * 4, activation="silu")
     config.model.update(
-        latent=8,
+        latent=5,
         likelihood=dict(name="gaussian", scale="global"),
-        encoder=dict(name="mlp_encoder", hidden=(256, 256)),
-        decoder=dict(name="mlp_decoder", hidden=(256, 256)),
+        encoder=dict(name="mlp_encoder", **mlp),
+        decoder=dict(name="mlp_decoder", **mlp),
     )
     config.players.model = player(
-        networks=("encoder", "decoder"), terms=dict(reconstruction=dict(), kl=dict()), learning_rate=1e-3
+        networks=("encoder", "decoder"),
+        terms=dict(reconstruction=dict(), kl=dict(weight=2.0)),
+        learning_rate=1e-3,
+        warmup=100,
+        decay="cosine",
     )
-    config.train.update(steps=2000, batch_size=128)
-    return config
+    config.train.update(steps=2_500, batch_size=64, log_every=50, eval_every=500, sample_every=2_500)
+    config.checkpoint.update(every=500, best="validation/model/loss")
+    config.sample.batch_size = 500
+    return smoke(config) if mode == "smoke" else config

@@ -1,6 +1,8 @@
-"""GAN on MNIST: the relativistic loss with R1 and R2 of R3GAN (Huang et al. 2024) on multilayer perceptrons.
+"""GAN on MNIST: multilayer perceptrons, the relativistic loss and an R1 penalty.
 
     jaxgen train --config=configs/mnist/gan.py --workdir=runs/mnist_gan --config.data.data_dir=...
+
+EXPECTED
 """
 
 from jaxgen.config import default, player, smoke
@@ -14,18 +16,17 @@ def get_config(mode: str = ""):
         source="tfds:mnist", image_shape=(28, 28, 1), num_classes=10, train="train[:55000]", validation="train[55000:]"
     )
     config.model.update(
-        latent=64,
-        generator=dict(name="mlp_decoder", hidden=(512, 512, 512), activation="leaky_relu"),
-        critic=dict(name="mlp_critic", hidden=(512, 512, 512)),
+        latent=16,
+        generator=dict(name="mlp_decoder", hidden=(512,) * 4, activation="silu"),
+        critic=dict(name="mlp_critic", hidden=(512,) * 3, activation="leaky_relu"),
     )
-    adam = dict(learning_rate=2e-4, b1=0.0, b2=0.99)
+    adam = dict(learning_rate=5e-4, b1=0.0, b2=0.9, warmup=200, decay="cosine")
     loss = dict(loss="relativistic")
-    config.players.critic = player(
-        terms=dict(critic=loss, r1=dict(weight=1.0), r2=dict(weight=1.0)), **adam
-    )
+    config.players.critic = player(terms=dict(critic=loss, r1=dict(weight=0.1)), **adam)
     config.players.generator = player(terms=dict(adversarial=loss), **adam)
     config.order = ("critic", "generator")
     config.ema.networks = ("generator",)
-    config.train.update(steps=30_000, batch_size=128, log_every=500, sample_every=5_000)
+    config.train.update(steps=20_000, batch_size=128, log_every=500, sample_every=5_000)
     config.checkpoint.every = 5_000
+    config.evaluation.num = 10_000
     return smoke(config) if mode == "smoke" else config

@@ -34,6 +34,9 @@ SCORES = (
          explain="Share of the samples in the class that the outside classifier sees least; a tenth would be even."),
     dict(id="copies", name="copies", corner="check", higher_is_better=False, unit="", digits=0,
          explain="Samples that are bit for bit a training image."),
+    dict(id="train_side", name="training side", corner="check", higher_is_better=False, unit="%", digits=0,
+         explain="Share of the samples that lie nearer to a training image than to any of as many held-out images: 50 would be "
+         "no memorisation at all, 100 is copying."),
     dict(id="nll", name="negative log-likelihood", corner="check", higher_is_better=False, unit="nats", digits=2,
          explain="Upper bound on the negative log-likelihood of held-out images, in nats per image."),
 )  # fmt: skip
@@ -63,10 +66,19 @@ def pixels(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1).astype(np.float64) / 255.0
 
 
+def training_side(features: np.ndarray, refs: References) -> float:
+    """Share of samples nearer to the training images than to as many held-out ones (after Meehan et al. 2020)."""
+    count = min(len(refs.train.images), len(refs.held_out.images))
+    train, held_out = (pixels(source.images[:count]) for source in (refs.train, refs.held_out))
+    nearer = metrics.nearest_distance(features, train) < metrics.nearest_distance(features, held_out)
+    return float(np.mean(nearer))
+
+
 def score_samples(images: np.ndarray, refs: References) -> dict[str, float]:
     """All scores of one set of uint8 images that need nothing but the images."""
     features, real = pixels(images), pixels(refs.held_out.images)
     scores = {
+        "train_side": 100.0 * training_side(features, refs),
         "frechet": metrics.frechet_distance(real, features),
         "coverage": 100.0 * metrics.density_coverage(real, features)[1],
         "copies": float(metrics.exact_copies(images, refs.train.images)),
@@ -81,7 +93,7 @@ def score_samples(images: np.ndarray, refs: References) -> dict[str, float]:
 def floors(refs: References, num: int) -> dict[str, float]:
     """The same scores for real training images against the held-out ones, as many as there are up to `num`."""
     scores = score_samples(refs.train.images[:num], refs)
-    return {name: value for name, value in scores.items() if name != "copies"}
+    return {name: value for name, value in scores.items() if name not in ("copies", "train_side")}
 
 
 def summary(values: list[float]) -> dict[str, Any]:

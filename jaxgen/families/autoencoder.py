@@ -30,7 +30,7 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
 
     Outputs of `forward`: posterior (mean, log-variance), latent, log_likelihood (nats [B]), reconstruction, log_weights
     (a closure K -> [K,B]), keys; with a critic also its outputs, where `fake` is decoded from the prior, and
-    reconstruction_features and reconstruction_score.
+    reconstruction_features.
     """
     latent, channels = model.latent, image_shape[-1]
     observation = likelihood.build(**model.likelihood)
@@ -106,12 +106,11 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
             decode_outputs(variables, prior, label, train=train, keys=named_key(keys, "decoder/prior"))
         )
         judged, state = base.critique(variables, critic, batch["image"], fake, label, keys, train)
-        score, features = base.apply_network(
+        _, features = base.apply_network(
             variables, "critic", critic, reconstruction, label,
             train=train, keys=named_key(keys, "critic/reconstruction"),
         )  # fmt: skip
-        judged = {**judged, "reconstruction_score": score, "reconstruction_features": features}
-        return {**outputs, **judged}, state
+        return {**outputs, **judged, "reconstruction_features": features}, state
 
     def decode(variables, z, label=None):
         return observation.mean(decode_outputs(variables, z, label))

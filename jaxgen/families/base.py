@@ -8,6 +8,7 @@ where "state" holds what gradients do not train (spectral-norm vectors, codebook
 is the config's business: a wiring does not know the players.
 """
 
+import math
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -64,7 +65,8 @@ def named_key(key: jax.Array, name: str) -> jax.Array:
 
 def normal_per_example(keys: jax.Array, shape: tuple[int, ...]) -> Float[Array, "B ..."]:
     """Standard normal numbers [B, *shape], example i from keys[i] alone."""
-    return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+    # a flat draw gives the same numbers and compiles and runs several times faster on CPU
+    return jax.vmap(lambda key: jax.random.normal(key, (math.prod(shape),)))(keys).reshape(-1, *shape)
 
 
 def init_network(key: jax.Array, name: str, module, *arguments) -> Variables:
@@ -129,6 +131,8 @@ def check_label(num_classes: int, label) -> None:
     """Raise InputError when a conditional model gets no labels, or an unconditional one does."""
     if num_classes and label is None:
         raise InputError(f"this model has {num_classes} classes and needs labels: give --label or a labelled data set")
+    if not num_classes and label is not None:
+        raise InputError("this model is unconditional and takes no labels")
 
 
 def batch_label(num_classes: int, batch):

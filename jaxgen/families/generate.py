@@ -21,6 +21,8 @@ def check_options(family: Family, options: Mapping[str, Any]) -> dict[str, Any]:
         if name not in family.sample_options:
             has = nearest(name, family.sample_options) if family.sample_options else "it samples in one step"
             raise InputError(f"this system has no sampling option '{name}': {has}")
+    if options.get("trajectory"):
+        raise InputError("images are drawn without their trajectory: call family.sample(..., trajectory=True) for it")
     return dict(options)
 
 

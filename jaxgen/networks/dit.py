@@ -11,7 +11,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
 from jaxgen.errors import InputError
-from jaxgen.networks.layers import Dropout, TimeEmbedding, fan_avg_uniform, zeros
+from jaxgen.networks.layers import Dropout, TimeEmbedding, fan_avg_uniform, from_patches, to_patches, zeros
 
 SIZES = {  # table 1 of the paper
     "S": {"width": 384, "depth": 12, "heads": 6},
@@ -99,16 +99,12 @@ class DiT(nn.Module):
         train: bool = False,
         keys: Key[Array, "B"] | None = None,
     ) -> Float[Array, "B H W outputs"]:
-        batch, height, width, channels = x.shape
-        p, outputs = self.patch, self.outputs or channels
-        if height % p or width % p:
-            raise InputError(f"dit: patch={p} does not divide the image size {height}x{width}")
+        p, outputs = self.patch, self.outputs or x.shape[-1]
+        patches = to_patches(x, p, "dit")
         if self.width % 4 or self.width % self.heads:
             raise InputError(f"dit: width={self.width} must be a multiple of 4 and of heads={self.heads}")
-        rows, columns = height // p, width // p
-
-        tokens = x.reshape(batch, rows, p, columns, p, channels).transpose(0, 1, 3, 2, 4, 5)
-        tokens = tokens.reshape(batch, rows * columns, p * p * channels)
+        batch, rows, columns, _ = patches.shape
+        tokens = patches.reshape(batch, rows * columns, -1)
         h = nn.Dense(self.width, dtype=self.dtype, kernel_init=fan_avg_uniform, name="in")(tokens)
         h += jnp.asarray(position_embedding(rows, columns, self.width), self.dtype)
 
@@ -123,5 +119,4 @@ class DiT(nn.Module):
         shift, scale = jnp.split(dense(2 * self.width, name="modulation")(condition), 2, -1)
         norm = nn.LayerNorm(use_scale=False, use_bias=False, dtype=self.dtype, name="norm_out")
         h = dense(p * p * outputs, name="out")(modulate(norm(h), shift, scale))
-        h = h.reshape(batch, rows, columns, p, p, outputs).transpose(0, 1, 3, 2, 4, 5)
-        return h.reshape(batch, height, width, outputs).astype(jnp.float32)
+        return from_patches(h.reshape(batch, rows, columns, -1), p).astype(jnp.float32)

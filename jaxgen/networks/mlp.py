@@ -16,7 +16,7 @@ NORMS = {"none": None, "layer": nn.LayerNorm, "rms": nn.RMSNorm}
 
 
 class MLP(nn.Module):
-    """Dense layers, each followed by the norm and the activation; returns every layer's output.
+    """Dense layers, each followed by the norm and the activation; returns every layer's output (without any, its input).
 
     The class enters as a vector added in the first layer, as if its one-hot code were a part of the input. With
     `residual`, a layer as wide as its input is added to it.
@@ -46,7 +46,7 @@ class MLP(nn.Module):
             h = act(h)
             x = x + h if self.residual and x.shape == h.shape else h
             outputs.append(x)
-        return tuple(outputs)
+        return tuple(outputs) or (x,)
 
 
 class MLPEncoder(nn.Module):

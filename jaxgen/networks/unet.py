@@ -10,7 +10,16 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxgen.errors import InputError
 from jaxgen.networks.conv import ResidualBlock
-from jaxgen.networks.layers import GroupNorm, TimeEmbedding, fan_avg_uniform, halvings, upsample, zeros
+from jaxgen.networks.layers import (
+    GroupNorm,
+    TimeEmbedding,
+    fan_avg_uniform,
+    from_patches,
+    halvings,
+    to_patches,
+    upsample,
+    zeros,
+)
 
 
 class Attention(nn.Module):
@@ -37,7 +46,7 @@ class Attention(nn.Module):
 class UNet(nn.Module):
     """Denoiser: residual blocks at each resolution on the way down and up, every activation of the way down kept as a
     skip, self-attention at the resolutions (heights) in `attention`. `remat` recomputes the blocks in the backward
-    pass. The output is zero at initialisation.
+    pass. `patch` > 1 works on squares of pixels, at a fraction of the cost. The output is zero at initialisation.
     """
 
     outputs: int | None = None
@@ -46,6 +55,7 @@ class UNet(nn.Module):
     blocks: int = 2
     attention: tuple[int, ...] = (16,)
     heads: int = 1
+    patch: int = 1
     dropout: float = 0.1
     num_classes: int = 0
     remat: bool = False
@@ -61,6 +71,8 @@ class UNet(nn.Module):
         train: bool = False,
         keys: Key[Array, "B"] | None = None,
     ) -> Float[Array, "B H W outputs"]:
+        outputs = self.outputs or x.shape[-1]
+        x = to_patches(x, self.patch, "unet")
         halvings(x.shape[1:3], len(self.multipliers) - 1, "unet")
         levels = [self.channels * m for m in self.multipliers]
         lift = nn.remat if self.remat else lambda block: block
@@ -97,4 +109,5 @@ class UNet(nn.Module):
                 h = conv(levels[level], name=f"up_{level}")(upsample(h))
 
         h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
-        return conv(self.outputs or x.shape[-1], kernel_init=zeros, name="out")(h).astype(jnp.float32)
+        h = conv(self.patch**2 * outputs, kernel_init=zeros, name="out")(h)
+        return from_patches(h, self.patch).astype(jnp.float32)

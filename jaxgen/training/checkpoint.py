@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -80,7 +81,7 @@ def _not_finite(tree) -> str | None:
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     cause = re.search(r"([^:]*) \[os_error_code=", text)  # all that matters of tensorstore's words for a full disk
-    return cause[1].strip() if cause else f"{type(error).__name__}: {text[:200]}"
+    return cause[1].strip() if cause else textwrap.shorten(f"{type(error).__name__}: {text}", 150, placeholder=" ...")
 
 
 def _drop_stragglers(event, *, hook=sys.unraisablehook) -> None:

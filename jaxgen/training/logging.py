@@ -83,12 +83,14 @@ def _tensorboard():
 
 def open_log(workdir: str, step: int) -> Log:
     """The log of the run in `workdir`, going on after `step`. Raises OSError when something cannot be written."""
+    import PIL  # noqa: F401  here, where nothing is lost yet, rather than at the first grid
+
     EventsWriter, Event, SessionLog, summary = _tensorboard()
     os.makedirs(os.path.join(workdir, "tensorboard"), exist_ok=True)
     _drop_after(workdir, step)
     file = open(os.path.join(workdir, "metrics.jsonl"), "a", buffering=1)
     # not SummaryWriter: it writes in a thread that a full disk kills, and then waits for that thread for ever
-    board = EventsWriter(os.path.join(workdir, "tensorboard", "events"))
+    board = EventsWriter(os.path.join(workdir, "tensorboard", "events"), f".{step}")
 
     def event(step, **content):
         board.write_event(Event(wall_time=time.time(), step=step, **content))
@@ -114,21 +116,30 @@ def open_log(workdir: str, step: int) -> Log:
 
 
 class _Lines:
-    """Standard error, with a new line where a progress bar would overwrite the old one."""
+    """Standard error, with a line of its own for every state of a progress bar."""
 
     def write(self, text: str) -> None:
-        sys.stderr.write(text.replace("\r", "\n"))
+        if text.strip():
+            sys.stderr.write(text.strip() + "\n")
 
     def flush(self) -> None:
         sys.stderr.flush()
+
+
+def _is_terminal(stream) -> bool:
+    """Whether there is a terminal that says how wide it is; some (in containers, under `script`) have no width."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False
 
 
 def progress_bar(total: int, initial: int, description: str, enabled: bool = True, unit: str = "step"):
     """A tqdm bar on standard error; where that is no terminal, a line every ten seconds at most."""
     from tqdm import tqdm
 
-    terminal = sys.stderr.isatty()
+    terminal = _is_terminal(sys.stderr)
     return tqdm(
-        total=total, initial=initial, desc=description, unit=unit, disable=not enabled, dynamic_ncols=True,
+        total=total, initial=initial, desc=description, unit=unit, disable=not enabled, dynamic_ncols=terminal,
         file=sys.stderr if terminal else _Lines(), mininterval=0.2 if terminal else 10.0,
     )  # fmt: skip

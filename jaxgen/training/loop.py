@@ -57,11 +57,13 @@ def step_batches(source: data.Source, config, per_step: int, position) -> Iterat
         source, config.train.batch_size, seed=config.seed, position=position,
         process_index=jax.process_index(), process_count=jax.process_count(),
     )  # fmt: skip
-    if per_step == 1:
-        yield from stream
-    while True:
-        several = [next(stream) for _ in range(per_step)]
-        yield {k: np.stack([b[k] for b, _ in several]) for k in several[0][0]}, several[-1][1]
+
+    def stacked():
+        while True:
+            several = [next(stream) for _ in range(per_step)]
+            yield {k: np.stack([b[k] for b, _ in several]) for k in several[0][0]}, several[-1][1]
+
+    return stream if per_step == 1 else stacked()
 
 
 def validator(config, family, players: dict[str, Player]) -> Callable[..., dict[str, float]]:
@@ -78,7 +80,7 @@ def validator(config, family, players: dict[str, Player]) -> Callable[..., dict[
         sums = {}
         for name, player in players.items():
             values = objective.evaluate(player.rows, outputs, keys.shape[0])
-            loss = sum(row.weight(at) * values[row.name] for row in player.rows)
+            loss = sum(row.weight(at) * (at >= row.start) * values[row.name] for row in player.rows)
             sums.update({f"{name}/{k}": jnp.sum(mask * v) for k, v in {"loss": loss, **values}.items()})
         return sums
 
@@ -183,6 +185,38 @@ def describe(metrics: dict[str, float], players: dict[str, Player]) -> str:
     return " ".join(f"{name if len(players) > 1 else 'loss'} {metrics[f'{name}/loss']:.4g}" for name in players)
 
 
+class System(NamedTuple):
+    """What a config asks for. validation: None where it asks for none. draw: samples for the grids."""
+
+    family: families.Family
+    players: dict[str, Player]
+    way: parallel.Parallel
+    source: data.Source
+    validation: data.Source | None
+    draw: Callable[..., Any]
+
+
+def build(config, workdir: str) -> System:
+    """The config's system. Raises InputError for whatever can be known to be wrong before the run is touched."""
+    config_lib.check(config)
+    check_same_run(config, workdir)
+    family = families.build(config)
+    players = players_lib.build(config, family)
+    check_best(config, players)
+    way = parallel.build(config.parallel.mode, config.train.batch_size, config.train.accumulate)
+    draw = sampler(family, config.sample.options)
+    make_folder(workdir)
+    source = load_source(config, "train")
+    validation = load_source(config, "validation") if config.train.eval_every else None
+    return System(family, players, way, source, validation, draw)
+
+
+def best_so_far(name: str, rows: list[dict[str, Any]], steps: list[int]) -> tuple[float, int | None]:
+    """(smallest value of the metric `name`, its step) among the steps that have a checkpoint."""
+    scored = [(row[name], row["step"]) for row in rows if name in row and row["step"] in steps]
+    return min((pair for pair in scored if math.isfinite(pair[0])), default=(math.inf, None))
+
+
 def train(config, workdir: str, *, progress: bool = True, report: Callable[[str], None] = print) -> Result:
     """Train the config's system in `workdir` up to config.train.steps, going on from its newest checkpoint.
 
@@ -192,86 +226,72 @@ def train(config, workdir: str, *, progress: bool = True, report: Callable[[str]
     """
     main = jax.process_index() == 0
     report = report if main else lambda text: None
-    config_lib.check(config)
-    check_same_run(config, workdir)
-    family = families.build(config)
-    players = players_lib.build(config, family)
-    check_best(config, players)
-    way = parallel.build(config.parallel.mode, config.train.batch_size, config.train.accumulate)
-    make_folder(workdir)
-    source = load_source(config, "train")
-    validation = load_source(config, "validation") if config.train.eval_every else None
-    draw = sampler(family, config.sample.options)
+    family, players, way, source, validation, draw = build(config, workdir)
     create = functools.partial(state_lib.init, config, family, players)
     shapes = jax.eval_shape(create)
-
-    best = (math.inf, None)  # smallest config.checkpoint.best so far, and its step
-    config_lib.write(config, workdir)
+    name, best = config.checkpoint.best, (math.inf, None)
     checkpoints = checkpoint.open_folder(
         workdir, keep=config.checkpoint.keep, best_step=lambda: best[1], report=report
     )
-    restored = checkpoints.restore(shapes)
-    state = create() if restored is None else restored
-    first, last = int(state.step), config.train.steps
-    report(f"resuming {workdir} from step {first}" if restored is not None else overview(state))
-    check_finite(state, checkpoints)
-    per_step = players_lib.batches_per_step(players)
-    stream = step_batches(source, config, per_step, data.Position(*(int(i) for i in state.position)))
-    compiled = way.compile(step.build(config, family, players, way.axis_name))
-    validate = validator(config, family, players)
-    log = logging.open_log(workdir, first) if main else logging.SILENT
-    rows, kept, name = logging.read_metrics(workdir), checkpoints.steps(), config.checkpoint.best
-    scored = [(row[name], row["step"]) for row in rows if name in row and row["step"] in kept]
-    best = min((pair for pair in scored if math.isfinite(pair[0])), default=best)
-    spent = max((row.get("seconds", 0.0) for row in rows), default=0.0)
-    position, pending, since = state.position, [], time.perf_counter()
-    start = since - spent
-    state = way.place(state)
+    with caught_signals() as stopped, contextlib.closing(checkpoints), write_errors(workdir, checkpoints):
+        config_lib.write(config, workdir)
+        restored = checkpoints.restore(shapes)
+        state = create() if restored is None else restored
+        first, last = int(state.step), config.train.steps
+        report(f"resuming {workdir} from step {first}" if restored is not None else overview(state))
+        check_finite(state, checkpoints)
+        per_step = players_lib.batches_per_step(players)
+        stream = step_batches(source, config, per_step, data.Position(*(int(i) for i in state.position)))
+        compiled = way.compile(step.build(config, family, players, way.axis_name))
+        validate = validator(config, family, players)
+        log = logging.open_log(workdir, first) if main else logging.SILENT
+        rows = logging.read_metrics(workdir)
+        best = best_so_far(name, rows, checkpoints.steps())
+        bar = logging.progress_bar(last, first, config.name or config.family, progress and main)
+        position, pending, state = state.position, [], way.place(state)
+        since = time.perf_counter()
+        start = since - max((row.get("seconds", 0.0) for row in rows), default=0.0)
 
-    def due(every: int, done: int) -> bool:
-        return bool(every) and (done % every == 0 or done == last)
+        def due(every: int, done: int) -> bool:
+            return bool(every) and (done % every == 0 or done == last)
 
-    bar = logging.progress_bar(last, first, config.name or config.family, progress and main)
-    with (
-        caught_signals() as stopped,
-        contextlib.closing(checkpoints),
-        write_errors(workdir, checkpoints),
-        contextlib.closing(log),
-        bar,
-    ):
-        for done in range(first + 1, last + 1):
-            batch, position = next(stream)
-            state, metrics = compiled(state, way.split(batch, per_step > 1))
-            pending.append(metrics)
-            bar.update()
-            stop, improved = stopped(), False
-            logs, evaluates = due(config.train.log_every, done), due(config.train.eval_every, done)
-            samples, saves = due(config.train.sample_every, done), due(config.checkpoint.every, done)
-            if logs or evaluates or samples or saves or stop:
+        with contextlib.closing(log), bar:
+            for done in range(first + 1, last + 1):
+                batch, position = next(stream)
+                state, metrics = compiled(state, way.split(batch, per_step > 1))
+                pending.append(metrics)
+                bar.update()
+                stop, improved = stopped(), False
+                logs, evaluates = due(config.train.log_every, done), due(config.train.eval_every, done)
+                samples, saves = due(config.train.sample_every, done), due(config.checkpoint.every, done)
+                if not (logs or evaluates or samples or saves or stop):
+                    continue
                 single = way.single(state)
                 check_finite(single, checkpoints)
                 checkpoints.check()
-            if logs:
                 now = time.perf_counter()
-                taken = jax.device_get(pending)
-                means = {k: float(np.mean([metrics[k] for metrics in taken])) for k in taken[0]}
-                rate = len(taken) * config.train.batch_size * per_step / (now - since)
-                log.scalars(done, {**means, "images_per_second": rate, "seconds": now - start})
-                bar.set_postfix_str(f"{describe(means, players)}, {rate:.0f} images/s", refresh=False)
-                pending, since = [], now
-            if evaluates:
-                validated = validate(state_lib.variables(single), done, validation)
-                log.scalars(done, validated)
-                improved = validated.get(name, math.inf) < best[0]
-                best = (validated[name], done) if improved else best
-            if samples:
-                labels = balanced_labels(GRID_SAMPLES, config.data.num_classes if config.conditional else 0)
-                images = generate(
-                    draw, state_lib.variables(single), GRID_SAMPLES, seed=0, batch_size=GRID_SAMPLES, labels=labels
-                )
-                log.images(done, "samples", images)
-            if saves or improved or stop:
-                checkpoints.save(state_lib.at_position(single, position))
-            if stop:
-                break
+                if logs:
+                    taken = jax.device_get(pending)
+                    means = {k: float(np.mean([metrics[k] for metrics in taken])) for k in taken[0]}
+                    rate = len(taken) * config.train.batch_size * per_step / (now - since)
+                    log.scalars(done, {**means, "images_per_second": rate, "seconds": now - start})
+                    bar.set_postfix_str(f"{describe(means, players)}, {rate:.0f} images/s", refresh=False)
+                    pending, since = [], now
+                if evaluates:
+                    validated = validate(state_lib.variables(single), done, validation)
+                    log.scalars(done, validated)
+                    improved = validated.get(name, math.inf) < best[0]
+                    best = (validated[name], done) if improved else best
+                if samples:
+                    labels = balanced_labels(GRID_SAMPLES, config.data.num_classes if config.conditional else 0)
+                    variables = state_lib.variables(single)
+                    images = generate(draw, variables, GRID_SAMPLES, seed=0, batch_size=GRID_SAMPLES, labels=labels)
+                    log.images(done, "samples", images)
+                if saves or improved or stop:
+                    checkpoints.save(state_lib.at_position(single, position))
+                since += time.perf_counter() - now  # images/s are of training alone
+                if stop:
+                    break
+    if best[1] is not None:
+        report(f"best {name} is {best[0]:.5g}, of step {best[1]} (jaxgen sample --checkpoint={best[1]})")
     return Result(state_lib.at_position(way.single(state), position), stopped())

@@ -72,7 +72,8 @@ def test_values_at_equilibrium(name, score, critic, generator):
 @pytest.mark.parametrize("score", [-1e4, 1e4])
 def test_huge_scores_give_finite_losses_and_slopes(name, score):
     for loss in (adversarial.critic_loss, adversarial.generator_loss):
-        value, slopes = jax.value_and_grad(lambda r, f: loss(name, r, f).sum(), (0, 1))(jnp.full(1, score), jnp.full(1, -score))  # noqa: B023, E501
+        total = lambda real, fake, loss=loss: loss(name, real, fake).sum()  # noqa: E731
+        value, slopes = jax.value_and_grad(total, (0, 1))(jnp.full(1, score), jnp.full(1, -score))
         assert np.isfinite(value) and np.isfinite(slopes).all()
 
 
@@ -114,7 +115,8 @@ def test_penalties_are_finite_for_a_flat_critic_and_so_are_their_gradients():
         def critic(images):
             return weight * linear(images)
 
-        return adversarial.gradient_penalty(critic, X, Y, keys(5)).sum() + adversarial.zero_centered_penalty(critic, X).sum()
+        penalties = adversarial.gradient_penalty(critic, X, Y, keys(5)) + adversarial.zero_centered_penalty(critic, X)
+        return penalties.sum()
 
     value, slope = jax.value_and_grad(loss)(0.0)
     assert value == pytest.approx(5.0, abs=1e-4) and np.isfinite(slope)

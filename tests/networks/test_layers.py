@@ -11,9 +11,11 @@ from jaxgen.networks.layers import (
     SpectralConv,
     SpectralDense,
     average_pool,
+    from_patches,
     group_count,
     halvings,
     sinusoidal_embedding,
+    to_patches,
     upsample,
 )
 
@@ -155,3 +157,13 @@ def test_spectral_vector_moves_only_in_training_and_when_mutable():
     assert not np.array_equal(moved["spectral"]["u"], before)
     np.testing.assert_array_equal(SpectralDense(5, train=True).apply(variables, x), in_training)  # immutable: no error
     np.testing.assert_array_equal(evaluated, in_training)
+
+
+def test_patches_are_squares_of_neighbours_and_come_back():
+    image = jnp.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
+    patches = to_patches(image, 2, "test")
+    assert patches.shape == (2, 2, 3, 12)
+    np.testing.assert_array_equal(patches[1, 1, 2], image[1, 2:4, 4:6].reshape(-1))
+    np.testing.assert_array_equal(from_patches(patches, 2), image)
+    with pytest.raises(InputError, match="patch=4"):
+        to_patches(image, 4, "test")

@@ -42,11 +42,18 @@ def test_decay_reaches_its_end_after_all_of_the_players_updates():
     assert float(built["model"].learning_rate(50)) == pytest.approx(0.05)
 
 
+def test_a_config_may_schedule_a_weight():
+    made = config(model=dict(networks=("encoder", "decoder", "critic")))
+    made.players.model.terms.kl = dict(weight=dict(init=0.0, end=2.0, steps=10))
+    (row,) = players.build(made, FAMILY)["model"].rows
+    assert [float(row.weight(step)) for step in (0, 5, 20)] == pytest.approx([0.0, 1.0, 2.0])
+
+
 @pytest.mark.parametrize(
     ("specs", "message"),
     [
         (dict(encoder={}, decoder={}, critik={}), r"players\.critik: no network 'critik': did you mean critic"),
-        (dict(encoder={}, decoder={}, critic=dict(networks=("critic", "encoder"))), "'encoder' belongs to both players"),
+        (dict(encoder={}, decoder={}, critic=dict(networks=("critic", "encoder"))), "'encoder' belongs to both"),
         (dict(encoder={}, decoder={}), "no player trains the network 'critic'"),
         (dict(encoder={}, decoder={}, critic=dict(updates=0)), r"players\.critic\.updates must be at least 1"),
         (dict(encoder={}, decoder={}, critic=dict(name="sdg")), "did you mean sgd"),

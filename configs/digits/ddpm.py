@@ -1,0 +1,30 @@
+"""Diffusion on 8x8 digits: a residual perceptron conditioned on time, v-prediction on the cosine path, 100 DDPM steps.
+
+    jaxgen train --config=configs/digits/ddpm.py --workdir=runs/digits_ddpm
+
+EXPECTED_DDPM
+"""
+
+from jaxgen.config import default, player, smoke
+
+
+def get_config(mode: str = ""):
+    config = default()
+    config.name = "Diffusion"
+    config.family = "diffusion"
+    config.data.update(source="digits", image_shape=(8, 8, 1), num_classes=10)
+    config.model.update(
+        schedule=dict(name="cosine_continuous"),
+        prediction="v",
+        denoiser=dict(name="mlp_denoiser", width=512, depth=3, embedding=128),
+    )
+    config.players.denoiser = player(terms=dict(denoising=dict()), learning_rate=2e-3, warmup=100, decay="cosine")
+    config.train.update(steps=6_000, batch_size=128, log_every=50, eval_every=1_000, sample_every=6_000)
+    config.checkpoint.every = 1_000
+    config.sample.batch_size = 500
+    config.sample.options.update(steps=100, grid="trailing", eta=1.0)
+    if mode == "smoke":
+        config.model.denoiser.update(width=64, depth=1)
+        config.sample.options.steps = 4
+        smoke(config)
+    return config

@@ -1,0 +1,100 @@
+"""What the benchmarks share: interleaved repeats, sides in processes of their own, the record and its table."""
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+Side = Callable[[], float]
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _serve(connection, make, arguments) -> None:
+    run = make(*arguments)
+    connection.send("ready")
+    with contextlib.suppress(EOFError):
+        while True:
+            connection.send(run(*connection.recv()))
+
+
+@contextlib.contextmanager
+def in_process(make: Callable[..., Callable], *arguments: Any) -> Iterator[Callable]:
+    """The function that `make(*arguments)` returns, living in a process of its own, where calls run one at a time.
+
+    Two libraries in one process disturb each other: idle threads of one spin on the cores that the other computes on.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there, make, arguments), daemon=True)
+    process.start()
+    there.close()
+    here.recv()
+
+    def call(*values):
+        here.send(values)
+        return here.recv()
+
+    try:
+        yield call
+    finally:
+        here.close()
+        process.join()
+
+
+def interleave(sides: Mapping[str, Side], repeats: int) -> dict[str, list[float]]:
+    """The sides' measurements, taken in turn (A B A B ...) so that a change of the machine's load meets all of them."""
+    measured = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, side in sides.items():
+            measured[name].append(side())
+    return measured
+
+
+def compare(measured: Mapping[str, list[float]], ours: str, theirs: str) -> dict[str, float]:
+    """`ours` / `theirs` by repeat: median, lowest and highest."""
+    ratios = [a / b for a, b in zip(measured[ours], measured[theirs], strict=True)]
+    return {"median": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)}
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """--out and --smoke."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", default="", help="JSON file to write")
+    parser.add_argument("--smoke", action="store_true", help="next to no work, to see that it runs")
+    return parser.parse_args(arguments)
+
+
+def record(**fields: Any) -> dict[str, Any]:
+    """`fields` beside what is needed to read them: machine, versions, load, commit."""
+    from jaxgen.evaluation import protocol
+
+    return {**fields, "machine": protocol.machine(), "load": os.getloadavg()[0], "commit": protocol.commit()}
+
+
+def write(path: str, content: Mapping[str, Any]) -> None:
+    """Save a record, where a path is given."""
+    if path:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        with open(path, "w") as file:
+            file.write(json.dumps(content, indent=2) + "\n")
+        print(f"written: {path}")
+
+
+def show(unit: str, measured: Mapping[str, list[float]]) -> None:
+    """A line per side."""
+    print(f"{'':>28}  {'median':>10} {'lowest':>10} {'highest':>10}  {unit}")
+    for name, values in measured.items():
+        print(f"{name:>28}  {statistics.median(values):10.4g} {min(values):10.4g} {max(values):10.4g}")
+
+
+def verdict(what: str, ratio: Mapping[str, float], target: str) -> None:
+    """The line to look at."""
+    print(f"{what}: {ratio['median']:.2f} x (repeats {ratio['lowest']:.2f} to {ratio['highest']:.2f}); target {target}")

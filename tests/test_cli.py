@@ -1,0 +1,331 @@
+"""The command line: what it prints, its exit codes, and one clear line for everything that a user can get wrong."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxgen
+from jaxgen import cli
+from jaxgen.runs import open_run
+from jaxgen.training import checkpoint, logging
+
+CONFIG = """
+from jaxgen.config import default, player
+
+def get_config(mode=""):
+    config = default()
+    config.name = "tiny"
+    config.family = "diffusion"
+    config.conditional = True
+    config.data.update(source="digits", image_shape=(8, 8, 1), num_classes=10)
+    config.model.update(schedule=dict(name="cosine"), prediction="v", label_dropout=0.1)
+    config.model.denoiser = dict(name="mlp_denoiser", width=16, depth=1)
+    config.players.denoiser = player(dict(denoising=dict()), learning_rate=1e-3)
+    config.train.update(steps=4, batch_size=16, log_every=2)
+    config.checkpoint.every = 2
+    config.sample.options.steps = 3
+    return config
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("configs") / "tiny.py"
+    path.write_text(CONFIG)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def run(config, tmp_path_factory):
+    """A finished run."""
+    workdir = str(tmp_path_factory.mktemp("run"))
+    assert cli.main(["train", f"--config={config}", f"--workdir={workdir}", "--noprogress"]) == 0
+    return workdir
+
+
+@pytest.fixture
+def fails(capfd, tmp_path):
+    """(arguments...) -> the one line on standard error; "NEW" in an argument stands for a folder not there yet."""
+
+    def call(*arguments):
+        capfd.readouterr()
+        code = cli.main([a.replace("NEW", str(tmp_path / "new")) for a in arguments])
+        out, error = capfd.readouterr()
+        lines = error.splitlines()
+        assert code == 2 and len(lines) == 1 and lines[0].startswith("jaxgen: error: "), (code, error)
+        assert "Traceback" not in out
+        return lines[0]
+
+    return call
+
+
+def test_help_and_version(capsys):
+    assert cli.main([]) == 2
+    overview = capsys.readouterr().out
+    assert cli.main(["--help"]) == 0
+    assert capsys.readouterr().out == overview
+    assert all(f"jaxgen {command} " in overview for command in cli.COMMANDS)
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"jaxgen {jaxgen.__version__}\n"
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_help_of_a_command_lists_its_flags(command, capsys):
+    assert cli.main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"jaxgen {command} " in text and "--workdir=" in text
+    assert ("--config.FIELD=VALUE" in text) == (command in ("train", "compare"))
+    assert "flagfile" not in text and max(map(len, text.splitlines())) <= 120
+
+
+def test_train_says_what_it_does(config, tmp_path, capfd):
+    command = ["train", f"--config={config}", f"--workdir={tmp_path}"]
+    assert cli.main([*command, "--config.train.steps=2", "--config.players.denoiser.optimizer.learning_rate=2e-3"]) == 0
+    out, error = capfd.readouterr()
+    assert "denoiser/" in out and re.search(r"Total: [\d,]+ -- [\d,]+ bytes", out)
+    assert out.splitlines()[-1] == f"finished at step 2: {tmp_path}"
+    assert re.search(r"tiny: 100%.* 2/2 .*loss [\d.]+, \d+ images/s", error) and len(error.splitlines()) <= 2
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["train"]["steps"] == 2 and saved["players"]["denoiser"]["optimizer"]["learning_rate"] == 2e-3
+
+    assert cli.main([*command, "--config.players.denoiser.optimizer.learning_rate=2e-3", "--noprogress"]) == 0
+    out, error = capfd.readouterr()
+    assert out.splitlines() == [f"resuming {tmp_path} from step 2", f"finished at step 4: {tmp_path}"]
+    assert error == ""
+
+
+def test_sample_i_depends_on_the_seed_and_i_alone(run, tmp_path, capfd):
+    def sample(name, *arguments):
+        assert cli.main(["sample", f"--workdir={run}", f"--out={tmp_path / name}", "--noprogress", *arguments]) == 0
+        return np.load(tmp_path / f"{name.removesuffix('.png')}.npz")
+
+    six = sample("six", "--num=6", "--batch_size=4")
+    assert six["arr_0"].dtype == np.uint8 and six["arr_0"].shape == (6, 8, 8, 1)
+    np.testing.assert_array_equal(six["arr_1"], [0, 1, 2, 3, 4, 5])
+    assert capfd.readouterr().out == f"6 samples of step 4: {tmp_path / 'six.png'} {tmp_path / 'six.npz'}\n"
+    sheet = np.asarray(Image.open(tmp_path / "six.png"))
+    assert sheet.ndim == 2 and sheet[0, 0] == six["arr_0"][0, 0, 0, 0]
+    np.testing.assert_array_equal(sample("two.png", "--num=2", "--batch_size=1")["arr_0"], six["arr_0"][:2])
+    assert (sample("other", "--num=6", "--seed=1")["arr_0"] != six["arr_0"]).any()
+    assert (sample("raw", "--num=6", "--ema=none")["arr_0"] != six["arr_0"]).any()
+    assert (sample("before", "--num=6", "--checkpoint=2")["arr_0"] != six["arr_0"]).any()
+    threes = sample("threes", "--num=4", "--label=3")
+    np.testing.assert_array_equal(threes["arr_1"], [3] * 4)
+    np.testing.assert_array_equal(threes["arr_0"][3], six["arr_0"][3])
+    assert (sample("ddim", "--num=6", "--eta=0", "--steps=2")["arr_0"] != six["arr_0"]).any()
+
+
+def test_sample_writes_beside_the_run(run):
+    assert cli.main(["sample", f"--workdir={run}", "--num=1", "--seed=5", "--noprogress"]) == 0
+    assert {"seed_5.png", "seed_5.npz"} <= set(os.listdir(os.path.join(run, "samples")))
+
+
+COMMAND_LINES = {
+    "no such command": (["tran"], "did you mean train?"),
+    "flag": (["train", "--wrkdir=NEW"], "wrkdir"),
+    "word": (["sample", "NEW"], "is not a flag"),
+    "no workdir": (["sample"], "--workdir is needed"),
+    "no config": (["train", "--workdir=NEW"], "--config is needed"),
+    "flag without value": (["train", "--config"], "Missing value"),
+    "num": (["sample", "--workdir=NEW", "--num=0"], "--num=0: 0 is not a positive integer"),
+    "num as text": (["sample", "--workdir=NEW", "--num=many"], "--num=many"),
+    "seed": (["sample", "--workdir=NEW", "--seed=-1"], "--seed=-1"),
+    "steps": (["sample", "--workdir=NEW", "--steps=0"], "--steps=0"),
+    "no run": (["sample", "--workdir=NEW"], "is not the --workdir of a run"),
+    "eta": (["sample", "--workdir=NEW", "--eta=-1"], "--eta=-1"),
+}
+
+
+@pytest.mark.parametrize("case", COMMAND_LINES)
+def test_a_wrong_command_line(fails, case):
+    arguments, message = COMMAND_LINES[case]
+    assert message in fails(*arguments)
+
+
+FIELDS = {
+    "--config.train.stepps=1": "did you mean steps?",
+    "--config.trian.steps=1": "did you mean train?",
+    "--config.train.steps.x=1": "has no field 'x'",
+    "--config.train=1": "is a section",
+    "--config.train.steps=many": "--config.train.steps=many",
+    "--config.train.steps=1.5": "--config.train.steps=1.5",
+    "--config.data.flip=perhaps": "perhaps",
+    "--config.ema.rates=fast": "'fast' is a str",
+    "--config.train.steps=0": "config.train.steps must be at least 1",
+    "--config.train.batch_size=12": "use a multiple of 8",
+    "--config.train.accumulate=3": "micro-batches",
+    "--config.family=gan": "config.family 'gan' does not exist",
+    "--config.model.denoiser.name=mlp_denoser": "did you mean mlp_denoiser",
+    "--config.model.prediction=w": "prediction",
+    "--config.model.schedule.name=cos": "did you mean cosine",
+    "--config.players.denoiser.optimizer.name=adm": "did you mean adam",
+    "--config.parallel.mode=jitt": "did you mean jit",
+    "--config.precision.compute=float16": "float32 or bfloat16",
+    "--config.data.source=digit": "unknown data source",
+    "--config.data.train=train[:0]": "is empty",
+    "--config.data.train=trian": "there is no split 'trian'",
+    "--config.data.num_classes=3": "10 classes",
+    "--config.data.source=tfds:no_such_set": "tfds:no_such_set",
+    "--config.checkpoint.best=loss": "known: validation/denoiser/denoising, validation/denoiser/loss",
+    "--config.seed=-1": "seed",
+}
+
+
+@pytest.mark.parametrize("override", FIELDS)
+def test_a_wrong_field(fails, config, override):
+    assert FIELDS[override] in fails("train", f"--config={config}", "--workdir=NEW", override)
+
+
+FILES = {
+    "syntax": ("def get_config(:\n  pass", r"config\.py:1: SyntaxError: invalid syntax"),
+    "raises": ("def get_config():\n  return 1 / 0", r"config\.py:2: ZeroDivisionError: division by zero"),
+    "imports": ("import no_such_package", r"config\.py:1: ModuleNotFoundError: No module named 'no_such_package'"),
+    "without": ("x = 1", "get_config"),
+    "network option": (CONFIG.replace("depth=1", "deph=1"), "has no option 'deph': did you mean depth"),
+    "loss term": (CONFIG.replace("dict(denoising=", "dict(denoisin="), "'denoisin': did you mean denoising"),
+    "loss option": (CONFIG.replace("denoising=dict()", "denoising=dict(wait=1)"), "'wait'"),
+    "optimiser option": (CONFIG.replace("learning_rate=", "learning_rat="), "learning_rate"),
+    "section": (CONFIG.replace("config.checkpoint.every", "config.checkpoint.evry"), "evry"),
+    "no players": (CONFIG.replace("config.players.denoiser =", "_ ="), "config.players is empty"),
+    "sampling option": (CONFIG.replace("options.steps", "options.stps"), "'stps'"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_wrong_config_file(fails, tmp_path, case):
+    text, message = FILES[case]
+    path = tmp_path / "config.py"
+    path.write_text(text)
+    assert re.search(message, fails("train", f"--config={path}", "--workdir=NEW"))
+
+
+def test_a_config_file_that_is_not_there(fails, config, tmp_path):
+    assert "does not exist" in fails("train", f"--config={tmp_path / 'none.py'}", "--workdir=NEW")
+    assert "does not exist" in fails("compare", f"--config={tmp_path / 'none.py'}", "--workdir=NEW")
+    (tmp_path / "config.json").write_text("{}")
+    assert "config.json" in fails("train", f"--config={tmp_path / 'config.json'}", "--workdir=NEW")
+
+
+def test_an_image_of_another_size(fails, config, tmp_path):
+    for name, size in (("a", 8), ("b", 9)):
+        Image.fromarray(np.zeros((size, size), np.uint8)).save(tmp_path / f"{name}.png")
+    line = fails("train", f"--config={config}", "--workdir=NEW", f"--config.data.source=folder:{tmp_path}",
+                 "--config.conditional=false")  # fmt: skip
+    assert "b.png: is 9x9 (height x width), expected 8x8" in line
+
+
+def test_a_wrong_workdir(fails, config, run, tmp_path):
+    (tmp_path / "file").touch()
+    assert "it is a file" in fails("train", f"--config={config}", f"--workdir={tmp_path / 'file'}")
+    assert "file" in fails("sample", f"--workdir={tmp_path / 'file'}")
+    line = fails("train", f"--config={config}", f"--workdir={run}", "--config.seed=1")
+    assert "config.seed was 0 and is now 1;" in line
+    (tmp_path / "config.json").write_text('{"seed": ')
+    assert "is not a saved config" in fails("sample", f"--workdir={tmp_path}")
+
+
+def test_no_permission(fails, config, run, tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    if os.access(tmp_path / "locked", os.W_OK):  # root may write everywhere
+        monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("locked"))
+    assert "no permission" in fails("train", f"--config={config}", f"--workdir={tmp_path / 'locked'}")
+    line = fails("sample", f"--workdir={run}", f"--out={tmp_path / 'locked' / 'x'}")
+    assert f"Permission denied: {tmp_path / 'locked'}" in line
+
+
+def test_wrong_samples(fails, run, tmp_path):
+    workdir = f"--workdir={run}"
+    assert "classes are 0 to 9" in fails("sample", workdir, "--label=10")
+    assert "no average of rate 0.5 in this run: it has 0.999" in fails("sample", workdir, "--ema=0.5")
+    assert "no checkpoint of step 3" in fails("sample", workdir, "--checkpoint=3")
+    (tmp_path / "file").touch()
+    assert "file" in fails("sample", workdir, f"--out={tmp_path / 'file' / 'x'}")
+
+
+def test_a_run_without_checkpoints(fails, run, tmp_path):
+    (tmp_path / "config.json").write_bytes(open(os.path.join(run, "config.json"), "rb").read())
+    assert "train first" in fails("sample", f"--workdir={tmp_path}")
+    (tmp_path / "checkpoints").mkdir()
+    assert "train first" in fails("sample", f"--workdir={tmp_path}")
+
+
+def test_other_ends(fails, monkeypatch, capfd):
+    def raising(error):
+        def command(values):
+            raise error
+
+        monkeypatch.setitem(cli.COMMANDS, "train", (command, cli._config_flags))
+
+    raising(ModuleNotFoundError("No module named 'sklearn.svm'", name="sklearn.svm"))
+    assert fails("train").endswith("the package scikit-learn is missing: pip install scikit-learn")
+    raising(ModuleNotFoundError("No module named 'array_record'", name="array_record"))
+    assert fails("train").endswith("pip install 'jaxgen[data]'")
+    raising(OSError(28, "No space left on device", "/a/b"))
+    assert fails("train").endswith("No space left on device: /a/b")
+    raising(KeyboardInterrupt())
+    assert cli.main(["train"]) == 130
+    assert capfd.readouterr().err == "jaxgen: interrupted\n"
+    raising(ZeroDivisionError())  # a bug is not hidden
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["train"])
+
+
+def start(config, workdir, **files):
+    """The command in a process of its own, on one device."""
+    command = [sys.executable, "-m", "jaxgen", "train", f"--config={config}", f"--workdir={workdir}"]
+    overrides = {"steps": 1200, "log_every": 10}
+    command += [f"--config.train.{k}={v}" for k, v in overrides.items()] + ["--config.checkpoint.every=100"]
+    return subprocess.Popen(command, text=True, env={**os.environ, "XLA_FLAGS": ""}, **files)
+
+
+def after(workdir, step):
+    """Wait until the log has come to `step`."""
+    end = time.monotonic() + 120
+    while max((row["step"] for row in logging.read_metrics(str(workdir))), default=0) < step:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_interrupted_and_killed_runs_end_in_the_same_bits(config, tmp_path):
+    """SIGTERM saves the very step; kill -9 loses the steps since the last save; in the end nothing shows."""
+    whole, parts, folder = tmp_path / "whole", tmp_path / "parts", tmp_path / "parts" / "checkpoints"
+    straight = start(config, whole, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    process = start(config, parts, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    after(parts, 50)
+    process.send_signal(signal.SIGTERM)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    stopped = max(checkpoint.steps_in(folder))
+    assert out.splitlines()[-1] == f"stopped at step {stopped} and saved; the same command goes on from there"
+    assert 50 <= stopped < 1200 and all(line.startswith("tiny: ") for line in error.splitlines()), error
+
+    process = start(config, parts, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    after(parts, stopped + 220)
+    process.kill()
+    out, _ = process.communicate(timeout=60)
+    assert out.splitlines()[0] == f"resuming {parts} from step {stopped}"
+
+    left = max(checkpoint.steps_in(folder))
+    process = start(config, parts, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 0 and "Traceback" not in error
+    assert out.splitlines() == [f"resuming {parts} from step {left}", f"finished at step 1200: {parts}"]
+    assert stopped < left < 1200
+
+    assert straight.wait(timeout=120) == 0
+    for ema in ("none", "first"):
+        one, other = (open_run(str(workdir), "" if ema == "first" else ema) for workdir in (whole, parts))
+        assert one.step == other.step == 1200
+        jax.tree.map(np.testing.assert_array_equal, one.variables, other.variables)
+    rows = [logging.read_metrics(str(workdir)) for workdir in (whole, parts)]
+    assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]] == list(range(10, 1201, 10))

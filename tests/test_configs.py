@@ -1,0 +1,42 @@
+"""Every config runs in its smoke mode, says how to run it, and samples images of its shape."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxgen import config as config_lib
+from jaxgen import training
+from jaxgen.families.generate import balanced_labels, generate, sampler
+from jaxgen.runs import open_run
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("configs/*/*.py"))
+
+
+def test_all_named_systems_are_there():
+    for dataset in ("digits", "mnist", "cifar10"):
+        for system in ("vae", "gan", "vae_gan", "ddpm"):
+            assert f"configs/{dataset}/{system}.py" in CONFIGS
+
+
+@pytest.mark.parametrize("path", CONFIGS)
+def test_smoke(path, tmp_path):
+    config = config_lib.load(f"{ROOT / path}:smoke")
+    config.train.steps = 2
+    result = training.train(config, str(tmp_path), progress=False, report=lambda text: None)
+    assert int(result.state.step) == 2 and int(result.state.bad_step) == -1
+    run = open_run(str(tmp_path))
+    labels = balanced_labels(3, config.data.num_classes if config.conditional else 0)
+    draw = sampler(run.family, config.sample.options)
+    images = generate(draw, run.variables, 3, seed=0, batch_size=4, labels=labels)
+    assert images.shape == (3, *config.data.image_shape) and images.dtype == np.uint8
+
+
+@pytest.mark.parametrize("path", CONFIGS)
+def test_the_full_config_is_valid_and_documented(path):
+    config = config_lib.load(str(ROOT / path))
+    config_lib.check(config)
+    text = (ROOT / path).read_text()
+    assert f"jaxgen train --config={path}" in " ".join(text.split()), "the docstring shows the command"
+    assert config_lib.from_json(config_lib.to_json(config)).to_dict() == config.to_dict()

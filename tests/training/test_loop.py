@@ -1,0 +1,255 @@
+"""The loop: what a run leaves behind when it is stopped, resumed, disturbed or diverges."""
+
+import contextlib
+import errno
+import json
+import os
+import resource
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxgen.errors import InputError
+from jaxgen.training import checkpoint, logging, loop
+
+STOPS = {"vae": None, "gan": signal.SIGTERM, "diffusion": signal.SIGINT}
+
+
+def run(config, workdir, **overrides):
+    """Train a copy of the config with some dotted fields changed: (result, notices)."""
+    config = config.copy_and_resolve_references()
+    for name, value in overrides.items():
+        section, field = name.split("__")
+        config[section][field] = value
+    notices = []
+    return loop.train(config, str(workdir), progress=False, report=notices.append), notices
+
+
+def assert_same(a, b):
+    for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(np.asarray(x), np.asarray(y), err_msg=jax.tree_util.keystr(path))
+
+
+def curve(workdir):
+    """metrics.jsonl without the times."""
+    rows = [json.loads(line) for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in ("images_per_second", "seconds")} for row in rows]
+
+
+def at_step(monkeypatch, step, action):
+    """Call `action` while the loop is busy with its `step`-th step."""
+
+    class Bar(contextlib.nullcontext):
+        count = 0
+
+        def update(self):
+            self.count += 1
+            if self.count == step:
+                action()
+
+        def set_postfix_str(self, text, refresh):
+            pass
+
+    monkeypatch.setattr(logging, "progress_bar", lambda *arguments: Bar(Bar()))
+    Bar.__enter__ = lambda self: self
+
+
+def files(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("name", STOPS)
+def test_a_resumed_run_ends_in_the_same_bits(tiny, tmp_path, monkeypatch, name):
+    config, number = tiny(name), STOPS[name]
+    whole, _ = run(config, tmp_path / "whole")
+    if number is None:
+        first, _ = run(config, tmp_path / "parts", train__steps=3)
+        assert first.signal is None
+    else:
+        with monkeypatch.context() as patch:
+            at_step(patch, 3, lambda: signal.raise_signal(number))
+            first, _ = run(config, tmp_path / "parts")
+        assert first.signal == number
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert checkpoint.steps_in(tmp_path / "parts" / "checkpoints") == [3]
+    rest, notices = run(config, tmp_path / "parts")
+    assert notices == [f"resuming {tmp_path / 'parts'} from step 3"]
+    assert_same(whole.state, rest.state)
+    assert curve(tmp_path / "parts") == curve(tmp_path / "whole")
+    assert [row["step"] for row in curve(tmp_path / "parts")] == list(range(1, 9))
+
+
+def test_a_finished_run_stays_as_it_is(tiny, tmp_path):
+    first, _ = run(tiny("vae"), tmp_path, train__steps=2)
+    again, _ = run(tiny("vae"), tmp_path, train__steps=2)
+    assert_same(first.state, again.state)
+    assert [row["step"] for row in curve(tmp_path)] == [1, 2]
+
+
+def test_rows_after_the_checkpoint_are_written_once(tiny, tmp_path):
+    # as after kill -9: the log is ahead of the newest checkpoint, and its last line is cut off
+    config = tiny("vae")
+    run(config, tmp_path, train__steps=5, checkpoint__every=2)
+    shutil.rmtree(tmp_path / "checkpoints" / "5")
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 6, "model/lo')
+    run(config, tmp_path)
+    assert [row["step"] for row in curve(tmp_path)] == list(range(1, 9))
+
+
+def test_a_damaged_checkpoint_costs_only_its_steps(tiny, tmp_path):
+    config = tiny("vae")
+    whole, _ = run(config, tmp_path / "whole")
+    run(config, tmp_path / "parts", checkpoint__every=2, train__steps=6)
+    data = max((tmp_path / "parts" / "checkpoints" / "6").rglob("d/*"), key=lambda p: p.stat().st_size)
+    damaged = bytearray(data.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    data.write_bytes(damaged)
+    rest, notices = run(config, tmp_path / "parts")
+    aside = tmp_path / "parts" / "damaged_checkpoints" / "6"
+    assert len(notices) == 2 and str(aside) in notices[0] and "using step 4" in notices[0], notices
+    assert notices[1].endswith("from step 4") and aside.is_dir()
+    assert_same(whole.state, rest.state)
+    assert [row["step"] for row in curve(tmp_path / "parts")] == list(range(1, 9))
+
+
+def test_another_config_touches_nothing(tiny, tmp_path):
+    config = tiny("vae")
+    run(config, tmp_path, train__steps=2)
+    before = files(tmp_path)
+    other = tiny("vae")
+    other.model.latent = 3
+    with pytest.raises(InputError, match=r"config\.model\.latent was 2 and is now 3;"):
+        run(other, tmp_path)
+    assert files(tmp_path) == before
+
+
+def test_a_config_that_failed_at_once_may_be_mended(tiny, tmp_path):
+    config = tiny("vae")
+    config.model.encoder.hiden = (3,)
+    with pytest.raises(InputError, match="hiden"):
+        run(config, tmp_path)
+    assert run(tiny("vae"), tmp_path, train__steps=1)[0].state.step == 1
+
+
+def test_full_disk_while_logging(tiny, tmp_path, monkeypatch):
+    config = tiny("vae")
+    run(config, tmp_path, train__steps=2)
+    with monkeypatch.context() as patch:
+        # the kernel's own ENOSPC, on the first line written
+        full = lambda path, mode="r", *rest, **keywords: open(  # noqa: E731
+            "/dev/full" if mode == "a" else path, mode, *rest, **keywords
+        )
+        patch.setattr(logging, "open", full, raising=False)
+        with pytest.raises(InputError, match="No space left on device.*last good checkpoint is step 2") as error:
+            run(config, tmp_path)
+    assert error.value.__cause__.errno == errno.ENOSPC
+    assert run(config, tmp_path)[0].state.step == 8
+
+
+def test_full_disk_while_saving_surfaces_at_the_next_log(tiny, tmp_path, monkeypatch):
+    config = tiny("vae")
+    whole, _ = run(config, tmp_path / "whole")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill():
+        while checkpoint.steps_in(tmp_path / "parts" / "checkpoints") != [2]:
+            time.sleep(0.01)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+
+    at_step(monkeypatch, 3, fill)
+    try:
+        with pytest.raises(InputError, match="could not save .*last good checkpoint is step 2"):
+            run(config, tmp_path / "parts", checkpoint__every=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [row["step"] for row in curve(tmp_path / "parts")][-1] < 8
+    monkeypatch.undo()
+    rest, _ = run(config, tmp_path / "parts")
+    assert_same(whole.state, rest.state)
+
+
+def test_divergence_stops_with_the_last_good_checkpoint(tiny, tmp_path):
+    config = tiny("vae")
+    config.players.model.optimizer.learning_rate = 1e30
+    message = "NaN or infinite at step 1; the last good checkpoint is step 1"
+    for _ in range(2):  # the same command says it again
+        with pytest.raises(InputError, match=message):
+            run(config, tmp_path, checkpoint__every=1, train__log_every=100)
+    assert checkpoint.steps_in(tmp_path / "checkpoints") == [1]
+    assert curve(tmp_path) == []
+
+
+def test_the_best_is_kept_beside_the_latest(tiny, tmp_path, monkeypatch):
+    config = tiny("vae")
+    config.checkpoint.update(best="validation/model/loss", keep=1, every=3)
+    config.train.eval_every = 4
+    losses = {4: 2.0, 8: 1.0, 12: 3.0, 14: float("nan"), 16: 1.5, 18: 0.5, 19: 0.7}
+
+    def scripted(config, family, players):
+        return lambda variables, step, source: {"validation/model/loss": losses[step]}
+
+    monkeypatch.setattr(loop, "validator", scripted)
+    kept = {}
+    for steps in (5, 9, 14, 16, 18, 19):
+        losses.setdefault(steps, 9.0)
+        _, notices = run(config, tmp_path, train__steps=steps)
+        kept[steps] = checkpoint.steps_in(tmp_path / "checkpoints")
+    assert kept == {5: [4, 5], 9: [8, 9], 14: [8, 14], 16: [8, 16], 18: [18], 19: [18, 19]}
+    assert notices[-1] == "best validation/model/loss is 0.5, of step 18 (jaxgen sample --checkpoint=18)"
+
+
+def test_best_must_be_measured(tiny, tmp_path):
+    config = tiny("vae")
+    with pytest.raises(InputError, match="did you mean validation/model/loss"):
+        run(config, tmp_path, checkpoint__best="validation/loss", train__eval_every=2)
+    with pytest.raises(InputError, match="eval_every"):
+        run(config, tmp_path, checkpoint__best="validation/model/loss")
+
+
+def test_validation_and_grids(tiny, tmp_path):
+    config = tiny("gan")
+    result, _ = run(config, tmp_path, train__steps=3, train__eval_every=2, train__sample_every=3)
+    rows = [row for row in curve(tmp_path) if "validation/critic/loss" in row]
+    assert [row["step"] for row in rows] == [2, 3]
+    assert os.listdir(tmp_path / "samples") == ["step_00000003.png"]
+
+
+def test_validation_is_the_mean_over_the_split(tiny):
+    """Whatever the batch size, though the last batch is filled up."""
+    from jaxgen import families
+    from jaxgen.training import players as players_lib
+    from jaxgen.training import state as state_lib
+
+    config = tiny("diffusion")
+    family = families.build(config)
+    players = players_lib.build(config, family)
+    variables = state_lib.variables(state_lib.init(config, family, players))
+    source = loop.load_source(config, "validation")
+    source = source._replace(images=source.images[:50], labels=source.labels[:50])
+    values = []
+    for size in (50, 16):
+        config.train.batch_size = size
+        values.append(loop.validator(config, family, players)(variables, 0, source)["validation/denoiser/loss"])
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"train__batch_size": 12}, "multiple of 8"),
+        ({"data__train": "train[:0]"}, "empty"),
+        ({"data__source": "digit"}, "unknown data source"),
+        ({"data__num_classes": 5}, "10 classes"),
+        ({"parallel__mode": "pmpa"}, "did you mean pmap"),
+    ],
+)
+def test_bad_input(tiny, tmp_path, fields, message):
+    with pytest.raises(InputError, match=message):
+        run(tiny("vae"), tmp_path, **fields)
+    assert not (tmp_path / "checkpoints").exists()
