@@ -72,11 +72,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def record(**fields: Any) -> dict[str, Any]:
-    """`fields` beside what is needed to read them: machine, versions, load, commit."""
+def record(doc: str, **fields: Any) -> dict[str, Any]:
+    """`fields` beside what is needed to read them: the protocol that a script's docstring states, machine, load, commit."""
     from jaxgen.evaluation import protocol
 
-    return {**fields, "machine": protocol.machine(), "load": os.getloadavg()[0], "commit": protocol.commit()}
+    stated = next(" ".join(part.split()) for part in doc.split("\n\n") if part.startswith("Protocol:"))
+    return {"protocol": stated, **fields, "machine": protocol.machine(), "load": os.getloadavg()[0], "commit": protocol.commit()}
 
 
 def write(path: str, content: Mapping[str, Any]) -> None:

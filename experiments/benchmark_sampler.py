@@ -74,25 +74,34 @@ def compile_seconds(make, keys) -> float:
     return time.perf_counter() - start
 
 
+def close_to_truth(name: str, images) -> None:
+    """Raise AssertionError unless the samples have the data's mean and deviation: or the comparison means nothing."""
+    mean, std = float(np.mean(images)), float(np.std(images))
+    if abs(mean - MEAN) > 0.02 or abs(std - STD) > 0.02:
+        raise AssertionError(f"{name}: mean {mean} and standard deviation {std}, not {MEAN} and {STD}")
+
+
 def measure(repeats: int, calls: int, compilations: int) -> dict:
     """The record of both measurements."""
-    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(jnp.arange(COUNT))
-    jax.config.update("jax_enable_compilation_cache", False)
     makers = {"jaxgen": ours, "bare lax.scan": bare}
-    compiling = common.interleave(
-        {name: lambda make=make: compile_seconds(make, keys) for name, make in makers.items()}, compilations
-    )
-    functions = {name: jax.jit(make()) for name, make in makers.items()}
-    for name, function in functions.items():  # the same distribution, or the comparison means nothing
-        images = np.asarray(function(keys))
-        if abs(images.mean() - MEAN) > 0.02 or abs(images.std() - STD) > 0.02:
-            raise AssertionError(f"{name}: mean {images.mean()}, standard deviation {images.std()}")
-    running = common.interleave(
-        {name: lambda function=function: seconds(function, keys, calls) for name, function in functions.items()}, repeats
-    )
+    persistent = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(jnp.arange(COUNT))
+        compiling = common.interleave(
+            {name: lambda make=make: compile_seconds(make, keys) for name, make in makers.items()}, compilations
+        )
+        functions = {name: jax.jit(make()) for name, make in makers.items()}
+        for name, function in functions.items():
+            close_to_truth(name, function(keys))
+        running = common.interleave(
+            {name: lambda function=function: seconds(function, keys, calls) for name, function in functions.items()},
+            repeats,
+        )
+    finally:
+        jax.config.update("jax_enable_compilation_cache", persistent)
     return common.record(
-        protocol=__doc__.split("\n\n")[3].replace("\n", " "),
-        seconds=running, ratio=common.compare(running, "jaxgen", "bare lax.scan"), target=2.0,
+        __doc__, seconds=running, ratio=common.compare(running, "jaxgen", "bare lax.scan"), target=2.0,
         compile_seconds=compiling, compile_median=statistics.median(compiling["jaxgen"]), compile_target=0.5,
     )  # fmt: skip
 

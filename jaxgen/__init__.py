@@ -7,7 +7,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("config", "data", "diffusion", "errors", "evaluation", "families", "losses", "networks", "training")
+_MODULES = ("config", "data", "diffusion", "errors", "evaluation", "families", "losses", "networks", "sampling", "training")
 
 
 def __getattr__(name: str):

@@ -15,7 +15,7 @@ import operator
 import os
 import re
 import sys
-import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -78,7 +78,7 @@ def _need(values: flags.FlagValues, *names: str) -> None:
 
 
 def _sampling_options(values: flags.FlagValues, run) -> dict:
-    from jaxgen.families.generate import check_options
+    from jaxgen.sampling import check_options
 
     given = {name: values[name].value for name in ("steps", "eta", "guidance") if values[name].value is not None}
     return {**dict(run.config.sample.options), **check_options(run.family, given)}
@@ -101,8 +101,8 @@ def sample(values: flags.FlagValues) -> int:
     """Draw samples of a trained system: a PNG grid and an npz (arr_0, uint8 NHWC)."""
     import numpy as np
 
-    from jaxgen.families.generate import balanced_labels, generate, sampler
     from jaxgen.runs import open_run
+    from jaxgen.sampling import balanced_labels, generate, sampler
     from jaxgen.training import logging
 
     _need(values, "workdir")
@@ -158,11 +158,15 @@ def evaluate(values: flags.FlagValues) -> int:
 
 def compare(values: flags.FlagValues) -> int:
     """Train what is missing of an experiment, evaluate all of it, and write report.html."""
-    from jaxgen.compare import compare
+    from jaxgen.compare import Stopped, compare
     from jaxgen.evaluation import report
 
     _need(values, "config", "workdir")
-    results, path = compare(values.config, values.workdir, progress=values.progress)
+    try:
+        results, path = compare(values.config, values.workdir, progress=values.progress)
+    except Stopped as stop:
+        print("stopped and saved; the same command goes on from there")
+        return 128 + stop.number
     print(report.table(results))
     print(f"\nreport: {path}")
     return 0
@@ -176,27 +180,13 @@ COMMANDS: dict[str, tuple[Callable[[flags.FlagValues], int], Callable[[flags.Fla
 }
 
 
-def _load_config(path: str):
-    """The config of `path` or `path:mode`. Raises InputError for whatever goes wrong in the file, with the line."""
-    from jaxgen import config as config_lib
-
-    file = path.partition(":")[0]
-    try:
-        return config_lib.load(path)
-    except InputError:
-        raise
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [error.lineno] if isinstance(error, SyntaxError) else [f.lineno for f in frames if f.filename == file]
-        where = f"{file}:{lines[-1]}" if lines else file
-        raise InputError(f"config file {where}: {type(error).__name__}: {getattr(error, 'msg', error)}") from error
-
-
 def _file_config(arguments: list[str]):
     """The config of the file that --config names, before any override; None where it names none."""
+    from jaxgen import config as config_lib
+
     files = [b if a in ("--config", "-config") else a.split("=", 1)[1]
              for a, b in zip(arguments, [*arguments[1:], ""]) if re.match(r"--?config(=|$)", a)]  # fmt: skip
-    return _load_config(files[-1]) if files and files[-1] else None
+    return config_lib.load(files[-1]) if files and files[-1] else None
 
 
 def _check_overrides(config, arguments: list[str]) -> dict[str, Any]:
@@ -266,6 +256,7 @@ def _prepare_jax() -> None:
     from absl import logging
 
     logging.set_verbosity(logging.FATAL)  # their errors reach us as exceptions
+    warnings.filterwarnings("ignore", message=".*persistent compilation cache")  # without it, it only takes longer
     cache = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "jaxgen", "xla")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", cache)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

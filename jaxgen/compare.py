@@ -18,6 +18,14 @@ from jaxgen.training import load_source, logging, train
 GRID_SAMPLES = 100
 
 
+class Stopped(Exception):
+    """A signal ended the comparison; what was done is saved, and the same call goes on from there."""
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by signal {number}")
+        self.number = number
+
+
 def folder_name(name: str) -> str:
     """A system's name as a folder name."""
     return "".join(c if c.isalnum() else "_" for c in name.lower())
@@ -63,13 +71,12 @@ def training_seconds(workdir: str) -> float:
 
 def run_system(config, workdir: str, refs, experiment_folder: str, progress: bool) -> dict[str, Any]:
     """Train (or go on training) one system, evaluate it, and return its part of the results."""
-    quiet = lambda text: None  # noqa: E731
-    result = train(config, workdir, progress=progress, report=quiet)
+    result = train(config, workdir, progress=progress, parameters=False)
     if result.signal is not None:
-        raise SystemExit(128 + result.signal)
+        raise Stopped(result.signal)
     run = open_run(workdir)
     total = config.evaluation.num * len(config.evaluation.seeds)
-    with logging.progress_bar(total, 0, f"{config.name}: samples", progress) as bar:
+    with logging.progress_bar(total, 0, f"{config.name}: samples", progress, unit="image") as bar:
         record, images = protocol.evaluate(
             config, run.family, run.variables, refs, options=config.sample.options, progress=bar.update
         )
@@ -103,14 +110,13 @@ def write_record(record: dict[str, Any], path: str) -> None:
 def compare(experiment, workdir: str, *, progress: bool = True) -> tuple[dict[str, Any], str]:
     """Run the experiment in `workdir`: (results, path of report.html). Finished parts of an earlier call are kept.
 
-    Raises InputError for systems that cannot be compared: all must share data and evaluation settings.
+    Raises InputError for systems that cannot be compared, since all must share their data, and Stopped on a signal.
     """
     systems = load_systems(experiment)
     first = next(iter(systems.values()))
     for name, config in systems.items():
-        for section in ("data", "evaluation"):
-            if config[section].to_dict() != first[section].to_dict() and section == "data":
-                raise InputError(f"system '{name}' has other data than the first one: a comparison needs the same")
+        if config.data.to_dict() != first.data.to_dict():
+            raise InputError(f"system '{name}' has other data than the first one: a comparison needs the same")
         config.evaluation = experiment.evaluation
     refs = protocol.references(first, load_source)
     os.makedirs(workdir, exist_ok=True)

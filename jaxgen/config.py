@@ -6,6 +6,7 @@ the colon in `--config=file.py:mode`; the mode `smoke` shrinks the run to second
 
 import json
 import os
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -101,16 +102,27 @@ def smoke(config: ConfigDict) -> ConfigDict:
 
 
 def load(path: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
-    """The config of a file, `path` or `path:mode`, with dotted `overrides` applied. For notebooks and scripts."""
+    """The config of a file, `path` or `path:mode`, with dotted `overrides` applied.
+
+    Raises InputError for whatever goes wrong in the file, with its line.
+    """
     import importlib.util
 
     file, _, mode = path.partition(":")
     if not os.path.isfile(file):
         raise InputError(f"config file {file} does not exist")
-    spec = importlib.util.spec_from_file_location(os.path.basename(file)[:-3], file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config(mode) if mode else module.get_config()
+    try:
+        spec = importlib.util.spec_from_file_location(os.path.basename(file)[:-3], file)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        config = module.get_config(mode) if mode else module.get_config()
+    except InputError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [error.lineno] if isinstance(error, SyntaxError) else [f.lineno for f in frames if f.filename == file]
+        where = f"{file}:{lines[-1]}" if lines else file
+        raise InputError(f"config file {where}: {type(error).__name__}: {getattr(error, 'msg', error)}") from error
     for name, value in (overrides or {}).items():
         override(config, name, value)
     return config

@@ -7,8 +7,8 @@ import pytest
 
 from jaxgen import config as config_lib
 from jaxgen import training
-from jaxgen.families.generate import balanced_labels, generate, sampler
 from jaxgen.runs import open_run
+from jaxgen.sampling import balanced_labels, generate, sampler
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("configs/*/*.py"))

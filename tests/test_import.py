@@ -45,8 +45,7 @@ WITHOUT_PACKAGES = """
     sys.meta_path.insert(0, Block())
 
     import jax, numpy as np
-    from jaxgen import cli, config as config_lib, families, training
-    from jaxgen.families import generate
+    from jaxgen import cli, config as config_lib, families, sampling, training
 
     # training and sampling on arrays need none of them
     config = config_lib.load(sys.argv[1])
@@ -54,7 +53,7 @@ WITHOUT_PACKAGES = """
     state, step = training.create(config, family)
     for _ in range(2):
         state, metrics = step(state, {"image": np.zeros((4, 8, 8, 1), np.uint8)})
-    images = generate.generate(generate.sampler(family, {}), training.variables(state), 3, seed=0, batch_size=2)
+    images = sampling.generate(sampling.sampler(family, {}), training.variables(state), 3, seed=0, batch_size=2)
     assert int(state.step) == 2 and images.shape == (3, 8, 8, 1) and np.isfinite(metrics["model/loss"])
 
     # the command names those that it needs, one after the other

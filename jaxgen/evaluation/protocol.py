@@ -15,7 +15,7 @@ from jaxgen import data
 from jaxgen.evaluation import metrics
 from jaxgen.evaluation.judge import Judge, confident_share, support_vector_judge
 from jaxgen.families.base import Family, Variables
-from jaxgen.families.generate import balanced_labels, generate, sample_keys, sampler
+from jaxgen.sampling import balanced_labels, generate, sample_keys, sampler
 
 # What each score means, in the order of a table. `floor` is filled in by measurement.
 SCORES = (

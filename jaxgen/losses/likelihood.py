@@ -4,7 +4,6 @@ Each `Likelihood` says how many channels it needs per image channel and turns th
 """
 
 import math
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -83,11 +82,22 @@ def _uniform_per_example(keys, shape):
     return jax.vmap(lambda key: jax.random.uniform(key, (math.prod(shape),)))(keys).reshape(-1, *shape)  # see `flat`
 
 
+def _binarize(p: Float[Array, "B ..."], keys) -> Float[Array, "B ..."]:
+    """Bernoulli(p) by 16 random bits a pixel, two pixels to a word: drawing is a tenth of a small VAE's step on a CPU.
+
+    The probability is p rounded to the nearest 2^-16, which leaves 0 and 1 as they are.
+    """
+    count = math.prod(p.shape[1:])
+    words = jax.vmap(lambda key: jax.random.bits(key, (-(-count // 2),), jnp.uint32))(keys)
+    bits = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(len(words), -1)[:, :count]
+    return (bits < 2.0**16 * flat(p, p) - 0.5).astype(jnp.float32).reshape(p.shape)
+
+
 def bernoulli(binarization: str = "dynamic") -> Likelihood:
     """Bernoulli pixels. `dynamic` draws each pixel anew with its grey value as probability (Burda et al. 2016),
     `threshold` cuts at 1/2, `none` uses the grey value itself (a cross-entropy, then not a likelihood)."""
     draws = {
-        "dynamic": lambda p, keys: (_uniform_per_example(keys, p.shape[1:]) < p).astype(jnp.float32),
+        "dynamic": _binarize,
         "threshold": lambda p, keys: (p > 0.5).astype(jnp.float32),
         "none": lambda p, keys: p,
     }

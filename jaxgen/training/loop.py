@@ -17,8 +17,8 @@ import numpy as np
 from jaxgen import config as config_lib
 from jaxgen import data, families
 from jaxgen.errors import InputError, nearest
-from jaxgen.families.generate import balanced_labels, generate, sampler
 from jaxgen.losses import objective
+from jaxgen.sampling import balanced_labels, generate, sampler
 from jaxgen.training import checkpoint, logging, parallel, step
 from jaxgen.training import players as players_lib
 from jaxgen.training import state as state_lib
@@ -217,10 +217,12 @@ def best_so_far(name: str, rows: list[dict[str, Any]], steps: list[int]) -> tupl
     return min((pair for pair in scored if math.isfinite(pair[0])), default=(math.inf, None))
 
 
-def train(config, workdir: str, *, progress: bool = True, report: Callable[[str], None] = print) -> Result:
+def train(
+    config, workdir: str, *, progress: bool = True, report: Callable[[str], None] = print, parameters: bool = True
+) -> Result:
     """Train the config's system in `workdir` up to config.train.steps, going on from its newest checkpoint.
 
-    progress: a progress bar on standard error. report: where notices go.
+    progress: a progress bar on standard error. report: where notices go. parameters: report a table of them at step 0.
     Raises InputError for input that cannot be used, a checkpoint or log that cannot be written, or a loss or parameter
     that is not finite.
     """
@@ -234,11 +236,15 @@ def train(config, workdir: str, *, progress: bool = True, report: Callable[[str]
         workdir, keep=config.checkpoint.keep, best_step=lambda: best[1], report=report
     )
     with caught_signals() as stopped, contextlib.closing(checkpoints), write_errors(workdir, checkpoints):
-        config_lib.write(config, workdir)
+        if main:
+            config_lib.write(config, workdir)
         restored = checkpoints.restore(shapes)
         state = create() if restored is None else restored
         first, last = int(state.step), config.train.steps
-        report(f"resuming {workdir} from step {first}" if restored is not None else overview(state))
+        if restored is None and parameters:
+            report(overview(state))
+        if 0 < first < last:
+            report(f"resuming {workdir} from step {first}")
         check_finite(state, checkpoints)
         per_step = players_lib.batches_per_step(players)
         stream = step_batches(source, config, per_step, data.Position(*(int(i) for i in state.position)))
@@ -292,6 +298,6 @@ def train(config, workdir: str, *, progress: bool = True, report: Callable[[str]
                 since += time.perf_counter() - now  # images/s are of training alone
                 if stop:
                     break
-    if best[1] is not None:
+    if best[1] is not None and first < last:
         report(f"best {name} is {best[0]:.5g}, of step {best[1]} (jaxgen sample --checkpoint={best[1]})")
     return Result(state_lib.at_position(way.single(state), position), stopped())

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxgen import families
+from jaxgen import sampling as generate
 from jaxgen.config import default
 from jaxgen.errors import InputError
-from jaxgen.families import generate
 from jaxgen.families.base import Family
 
 SHAPE = (3, 3, 1)

@@ -1,0 +1,40 @@
+"""The benchmark scripts run; their numbers are for a quiet machine."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """name -> the script of that name as a module, importing from its folder as if it were run."""
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    return importlib.import_module
+
+
+def test_the_sampler_benchmark_writes_a_record_with_its_protocol(script, tmp_path):
+    script("benchmark_sampler").main(["--smoke", f"--out={tmp_path}/sampler.json"])
+    record = json.loads((tmp_path / "sampler.json").read_text())
+    assert {len(values) for values in record["seconds"].values()} == {3}
+    assert record["ratio"]["lowest"] <= record["ratio"]["median"] <= record["ratio"]["highest"]
+    assert record["compile_median"] > 0
+    assert record["protocol"].startswith("Protocol: ")
+    assert {"machine", "load", "commit"} <= set(record)
+
+
+def test_the_ratio_is_taken_repeat_by_repeat(script):
+    common, counts = script("benchmark_common"), {"a": iter([2.0, 8.0, 6.0]), "b": iter([1.0, 4.0, 6.0])}
+    measured = common.interleave({name: lambda values=values: next(values) for name, values in counts.items()}, 3)
+    assert measured == {"a": [2.0, 8.0, 6.0], "b": [1.0, 4.0, 6.0]}
+    assert common.compare(measured, "a", "b") == {"median": 2.0, "lowest": 1.0, "highest": 2.0}
+
+
+def test_both_sides_of_the_train_step_benchmark_train(script):
+    pytest.importorskip("torch")
+    benchmark = script("benchmark_train_step")
+    assert benchmark.ours()(2) > 0
+    assert benchmark.pytorch(1)(2) > 0
