@@ -73,11 +73,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def record(doc: str, **fields: Any) -> dict[str, Any]:
-    """`fields` beside what is needed to read them: the protocol that a script's docstring states, machine, load, commit."""
+    """`fields` beside what is needed to read them: the protocol stated in a script's docstring, machine, load, commit."""
     from jaxgen.evaluation import protocol
 
     stated = next(" ".join(part.split()) for part in doc.split("\n\n") if part.startswith("Protocol:"))
-    return {"protocol": stated, **fields, "machine": protocol.machine(), "load": os.getloadavg()[0], "commit": protocol.commit()}
+    where = {"machine": protocol.machine(), "load": os.getloadavg()[0], "commit": protocol.commit()}
+    return {"protocol": stated, **fields, **where}
 
 
 def write(path: str, content: Mapping[str, Any]) -> None:

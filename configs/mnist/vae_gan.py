@@ -31,7 +31,7 @@ def get_config(mode: str = ""):
     config.players.encoder = player(terms=dict(kl=dict(weight=0.03), feature=feature), **adam)
     config.order = ("critic", "decoder", "encoder")
     config.ema.networks = ("decoder", "encoder")
-    config.train.update(steps=20_000, batch_size=128, log_every=500, sample_every=5_000)
-    config.checkpoint.every = 5_000
+    config.train.update(steps=8_000, batch_size=128, log_every=200, sample_every=4_000)
+    config.checkpoint.every = 2_000
     config.evaluation.num = 10_000
     return smoke(config) if mode == "smoke" else config

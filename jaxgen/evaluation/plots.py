@@ -93,7 +93,9 @@ def training(curves: Mapping[str, Sequence], theme: Theme) -> bytes:
     elif values.size and np.abs(values).max() > 30 * max(np.median(np.abs(values)), 1e-12):
         axes.set_yscale("symlog", linthresh=max(np.median(np.abs(values)), 1e-12))
     axes.set_xlabel("step", color=theme.ink)
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, frameon=False, labelcolor=theme.ink, fontsize=9)
+    columns = 2 if max(map(len, chosen_curves(curves)), default=0) <= 18 else 1
+    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": columns}
+    axes.legend(**place, frameon=False, labelcolor=theme.ink, fontsize=8.5)
     return _png(figure)
 
 
@@ -158,7 +160,7 @@ def _label_points(figure, axes, points: Sequence[tuple[float, float, str, int]],
     taken = [np.concatenate([centre - 6 * pixel, centre + 6 * pixel]) for centre in centres]
     for (x, y, name, i), centre in zip(points, centres):
         colour = theme.systems[i % len(theme.systems)]
-        label = axes.annotate(name, (x, y), textcoords="offset pixels", va="bottom", color=colour, fontsize=10, zorder=4)
+        label = axes.annotate(name, (x, y), (0, 0), textcoords="offset pixels", va="bottom", color=colour, fontsize=10, zorder=4)
         label.set_in_layout(False)
         box = _free_place(centre, np.array(label.get_window_extent().size), taken, frame, pixel)
         label.set_position(box[:2] - centre)

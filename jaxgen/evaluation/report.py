@@ -138,8 +138,8 @@ def _corner(results, corner: str) -> str:
         return "no system has a score."
     firsts = [leaders(results, score) for score in scores]
     if any(not set(a) & set(b) for a, b in combinations(firsts, 2)):
-        claims = [f"{_names(names)} by {score['name']}" for names, score in zip(firsts, scores)]
-        return f"no clear order; {_is(firsts[0])} first: {', '.join(claims)}."
+        claims = [f"{_names(names)} {_is(names)} first by {score['name']}" for names, score in zip(firsts, scores)]
+        return f"no clear order: {', '.join(claims)}."
     return _first(results, scores[0], firsts[0])
 
 

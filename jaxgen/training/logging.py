@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+FLUSH_SECONDS = 10.0  # TensorBoard's events go to the disk this often: each time costs milliseconds
+
 
 def image_grid(images: UInt8[np.ndarray, "N H W C"], columns: int | None = None, gap: int = 1) -> np.ndarray:
     """Images side by side with thin white lines between them, uint8 [h, w, C]; by default as square as it goes."""
@@ -97,12 +99,17 @@ def open_log(workdir: str, step: int) -> Log:
 
     event(step + 1, session_log=SessionLog(status=SessionLog.START))  # what an earlier run wrote from here on is void
 
+    flushed = time.monotonic()
+
     def scalars(step, values):
+        nonlocal flushed
         values = {k: float(v) for k, v in values.items()}
         file.write(json.dumps({"step": step, **values}) + "\n")
         for name, value in values.items():
             event(step, summary=summary.scalar(name, value))
-        board.flush()
+        if time.monotonic() - flushed > FLUSH_SECONDS:
+            board.flush()
+            flushed = time.monotonic()
 
     def images(step, name, values):
         write_png(os.path.join(workdir, name, f"step_{step:08d}.png"), values)

@@ -277,7 +277,7 @@ def train(
                 checkpoints.check()
                 now = time.perf_counter()
                 if logs:
-                    taken = jax.device_get(pending)
+                    taken = jax.tree.map(np.asarray, pending)  # device_get takes far longer over many small arrays
                     means = {k: float(np.mean([metrics[k] for metrics in taken])) for k in taken[0]}
                     rate = len(taken) * config.train.batch_size * per_step / (now - since)
                     log.scalars(done, {**means, "images_per_second": rate, "seconds": now - start})
