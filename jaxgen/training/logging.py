@@ -99,7 +99,7 @@ def open_log(workdir: str, step: int) -> Log:
 
     event(step + 1, session_log=SessionLog(status=SessionLog.START))  # what an earlier run wrote from here on is void
 
-    flushed = time.monotonic()
+    flushed = -math.inf
 
     def scalars(step, values):
         nonlocal flushed
