@@ -37,6 +37,14 @@ def _config_flags(values: flags.FlagValues, arguments: list[str]) -> None:
 
 
 def _run_flags(values: flags.FlagValues, arguments: list[str]) -> None:
+    from ml_collections import config_flags
+
+    config = _saved_config(arguments)
+    if config is not None:
+        config_flags.DEFINE_config_dict(
+            "config", config, "--config.FIELD=VALUE sets a field that needs no training, e.g. of evaluation or sample",
+            flag_values=values,
+        )  # fmt: skip
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
     flags.DEFINE_integer("checkpoint", None, "step of the checkpoint (default: the newest)", flag_values=values)
     flags.DEFINE_integer("num", None, "number of samples (default: the config's)", lower_bound=1, flag_values=values)
@@ -45,7 +53,7 @@ def _run_flags(values: flags.FlagValues, arguments: list[str]) -> None:
         "eta", None, "sampler noise: 0 is DDIM, 1 is DDPM", lower_bound=0.0, upper_bound=1.0, flag_values=values
     )
     flags.DEFINE_float("guidance", None, "classifier-free guidance weight, 1 is none", flag_values=values)
-    flags.DEFINE_string("ema", "", "average to use: a rate, or none; default the run's first", flag_values=values)
+    flags.DEFINE_string("ema", "", "average to use: a rate, or none; default the run's slowest", flag_values=values)
     flags.DEFINE_bool("progress", True, "show a progress bar", flag_values=values)
 
 
@@ -106,7 +114,7 @@ def sample(values: flags.FlagValues) -> int:
     from jaxgen.training import logging
 
     _need(values, "workdir")
-    run = open_run(values.workdir, values.ema, values.checkpoint)
+    run = open_run(values.workdir, values.ema, values.checkpoint, values["config"].value if "config" in values else None)
     num = run.config.sample.num if values.num is None else values.num
     size = run.config.sample.batch_size if values.batch_size is None else values.batch_size
     labels = balanced_labels(num, run.config.data.num_classes if run.config.conditional else 0, values.label)
@@ -133,7 +141,7 @@ def evaluate(values: flags.FlagValues) -> int:
     from jaxgen.training import load_source, logging
 
     _need(values, "workdir")
-    run = open_run(values.workdir, values.ema, values.checkpoint)
+    run = open_run(values.workdir, values.ema, values.checkpoint, values["config"].value if "config" in values else None)
     if values.num is not None:
         run.config.evaluation.num = values.num
     refs = protocol.references(run.config, load_source)
@@ -141,9 +149,9 @@ def evaluate(values: flags.FlagValues) -> int:
     with logging.progress_bar(total, 0, "samples", values.progress, unit="image") as bar:
         record, _ = protocol.evaluate(
             run.config, run.family, run.variables, refs,
-            options=_sampling_options(values, run), progress=bar.update,
+            options=_sampling_options(values, run), ema=run.ema, progress=bar.update,
         )  # fmt: skip
-    record = {**record, "step": run.step, "ema": values.ema or "first", "workdir": values.workdir}
+    record = {**record, "step": run.step, "workdir": values.workdir}
     path = os.path.join(values.workdir, "evaluation.json")
     write_record(record, path)
     for score in protocol.SCORES:
@@ -189,6 +197,17 @@ def _file_config(arguments: list[str]):
     return config_lib.load(files[-1]) if files and files[-1] else None
 
 
+def _saved_config(arguments: list[str]):
+    """The config saved in the folder that --workdir names; None where there is none."""
+    from jaxgen import config as config_lib
+
+    for a, b in zip(arguments, [*arguments[1:], ""]):
+        if re.match(r"--?workdir(=|$)", a):
+            folder = os.path.expanduser(b if "=" not in a else a.split("=", 1)[1])
+            return config_lib.read(folder) if os.path.exists(os.path.join(folder, "config.json")) else None
+    return None
+
+
 def _check_overrides(config, arguments: list[str]) -> dict[str, Any]:
     """{dotted field: its value in the file} of all --config.FIELD arguments. Raises InputError for an unknown field."""
     from ml_collections import ConfigDict
@@ -225,7 +244,8 @@ def _parse(command: str, arguments: list[str]) -> flags.FlagValues:
     flags.DEFINE_bool("help", False, "show this help", short_name="h", flag_values=values)
     COMMANDS[command][1](values, line)
     # the parser would say what is wrong with a file or a field in many lines
-    config = _file_config(arguments) if "config" in values else None
+    saved = command in ("sample", "evaluate")
+    config = (_saved_config if saved else _file_config)(arguments)
     overrides = _check_overrides(config, arguments) if config is not None else {}
     try:
         rest = values(line)[1:]

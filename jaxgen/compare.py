@@ -78,19 +78,19 @@ def run_system(config, workdir: str, refs, experiment_folder: str, progress: boo
     total = config.evaluation.num * len(config.evaluation.seeds)
     with logging.progress_bar(total, 0, f"{config.name}: samples", progress, unit="image") as bar:
         record, images = protocol.evaluate(
-            config, run.family, run.variables, refs, options=config.sample.options, progress=bar.update
+            config, run.family, run.variables, refs, options=config.sample.options, ema=run.ema, progress=bar.update
         )
     write_record({**record, "step": run.step, "workdir": workdir}, os.path.join(workdir, "evaluation.json"))
     np.savez_compressed(os.path.join(workdir, "samples.npz"), arr_0=images)
     grid = os.path.join("grids", f"{os.path.basename(workdir)}.png")
     logging.write_png(os.path.join(experiment_folder, grid), images[:GRID_SAMPLES])
-    batches = config.train.steps * config.train.batch_size
+    batches = config.train.steps * max(player.updates for player in config.players.values())
     return {
         "name": config.name,
         "workdir": workdir,
         "parameters": record["parameters"],
-        "training": {"steps": run.step, "seconds": training_seconds(workdir), "images": batches},
-        "sampler": record["protocol"]["sampler"],
+        "training": {"steps": run.step, "seconds": training_seconds(workdir), "images": batches * config.train.batch_size},
+        "sampler": dict(config.sample.options),
         "nfe": record["nfe"],
         "scores": record["scores"],
         "curves": curves(workdir),

@@ -50,7 +50,7 @@ def default() -> ConfigDict:
                 sample_every=0,
             ),
             ema=dict(
-                rates=(0.999,),  # several averages at once; sampling uses the first unless told otherwise
+                rates=(0.999,),  # several averages at once; sampling uses the slowest (largest rate) unless told otherwise
                 networks=(),  # empty: all
             ),
             parallel=dict(mode="jit"),  # jit | pmap
@@ -157,7 +157,11 @@ def _tuples(value):
 
 def from_json(text: str) -> ConfigDict:
     """A config back from `to_json`; lists become tuples again."""
-    return ConfigDict(_tuples(json.loads(text)))
+    config = ConfigDict(_tuples(json.loads(text)))
+    if "data" in config and config.data.get("data_dir", "") is None:
+        del config.data["data_dir"]  # JSON does not know the type of a field that is not set
+        config.data.data_dir = config_dict.placeholder(str)
+    return config
 
 
 def read(workdir: str) -> ConfigDict:

@@ -21,6 +21,7 @@ def get_config(mode: str = ""):
     config.model.update(
         schedule=dict(name="linear"),
         prediction="noise",
+        label_dropout=0.1,  # with config.conditional, for guidance
         denoiser=dict(
             name="unet", channels=128, multipliers=(1, 2, 2, 2), blocks=2, attention=(16,), dropout=0.1, remat=False
         ),

@@ -20,7 +20,7 @@ def get_config(mode: str = ""):
         likelihood=dict(name="gaussian", scale=1.0),
         encoder=dict(name="conv_encoder", channels=(64, 128, 256, 256)),
         decoder=dict(name="conv_decoder", channels=(64, 128, 256, 256)),
-        critic=dict(name="conv_critic", channels=(64, 128, 256, 256)),
+        critic=dict(name="conv_critic", channels=(64, 128, 256, 256), spectral_norm=False),
     )
     adam = dict(learning_rate=2e-4, b1=0.0, b2=0.99)
     loss = dict(loss="non_saturating")

@@ -16,7 +16,7 @@ def get_config(mode: str = ""):
     config.model.update(
         latent=8,
         generator=dict(name="mlp_decoder", hidden=(256,) * 4, activation="silu"),
-        critic=dict(name="mlp_critic", hidden=(256,) * 3, activation="leaky_relu"),
+        critic=dict(name="mlp_critic", hidden=(256,) * 3, activation="leaky_relu", spectral_norm=False),
     )
     adam = dict(learning_rate=1e-3, b1=0.0, b2=0.9, warmup=100, decay="cosine")
     loss = dict(loss="relativistic")

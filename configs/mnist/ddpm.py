@@ -19,6 +19,7 @@ def get_config(mode: str = ""):
     config.model.update(
         schedule=dict(name="cosine_continuous"),
         prediction="x0",
+        label_dropout=0.1,  # with config.conditional, for guidance
         denoiser=dict(name="mlp_denoiser", width=1024, depth=4),
     )
     config.players.denoiser = player(terms=dict(denoising=dict()), learning_rate=1e-3, warmup=200, decay="cosine", clip=1.0)

@@ -18,7 +18,7 @@ def get_config(mode: str = ""):
     config.model.update(
         latent=16,
         generator=dict(name="mlp_decoder", hidden=(512,) * 4, activation="silu"),
-        critic=dict(name="mlp_critic", hidden=(512,) * 3, activation="leaky_relu"),
+        critic=dict(name="mlp_critic", hidden=(512,) * 3, activation="leaky_relu", spectral_norm=False),
     )
     adam = dict(learning_rate=5e-4, b1=0.0, b2=0.9, warmup=200, decay="cosine")
     loss = dict(loss="relativistic")

@@ -22,7 +22,7 @@ def get_config(mode: str = ""):
     )
     config.players.model = player(
         networks=("encoder", "decoder"),
-        terms=dict(reconstruction=dict(), kl=dict()),
+        terms=dict(reconstruction=dict(), kl=dict(weight=1.0)),
         learning_rate=1e-3,
         decay="cosine",
     )

@@ -21,7 +21,7 @@ def get_config(mode: str = ""):
         likelihood=dict(name="gaussian", scale=1.0),
         encoder=dict(name="mlp_encoder", **mlp),
         decoder=dict(name="mlp_decoder", **mlp),
-        critic=dict(name="mlp_critic", hidden=(512,) * 3, activation="leaky_relu"),
+        critic=dict(name="mlp_critic", hidden=(512,) * 3, activation="leaky_relu", spectral_norm=False),
     )
     adam = dict(learning_rate=5e-4, b1=0.0, b2=0.9, warmup=200, decay="cosine")
     loss = dict(loss="relativistic")

@@ -1,5 +1,6 @@
 """A data set prepared by TensorFlow Datasets, read without TensorFlow, as a source."""
 
+import os
 import re
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -53,6 +54,7 @@ def open_tfds(name: str, data_dir: str | None) -> Reader:
 
 def _records(name: str, data_dir: str | None) -> tuple[Any, dict[str, Sequence[dict]]]:
     """The features of a prepared data set and its records by split."""
+    data_dir = data_dir and os.path.expanduser(data_dir)
     not_prepared = InputError(
         f"tfds:{name}: is not prepared as array records in {data_dir or 'the default data_dir of TFDS'}; set data_dir "
         f"to where it is, or prepare it once (needs TensorFlow) with: tfds build {name} --file_format=array_record"

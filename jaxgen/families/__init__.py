@@ -22,6 +22,12 @@ def build(config) -> Family:
     if config.precision.compute not in ("float32", "bfloat16"):
         raise InputError(f"config.precision.compute must be float32 or bfloat16, not '{config.precision.compute}'")
     module = importlib.import_module(f"jaxgen.families.{config.family}")
+    for name in config.model:
+        if name not in module.OPTIONS:
+            raise InputError(f"config.model has no field '{name}' for '{config.family}': {nearest(name, module.OPTIONS)}")
+    for name in module.OPTIONS:
+        if name not in config.model and name not in module.OPTIONAL:
+            raise InputError(f"config.model needs the field '{name}' for '{config.family}'")
     return module.build(
         config.model,
         image_shape=tuple(config.data.image_shape),

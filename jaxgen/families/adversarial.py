@@ -6,6 +6,9 @@ from jaxgen import networks
 from jaxgen.families import base
 from jaxgen.families.base import Family, named_key
 
+OPTIONS = ("latent", "generator", "critic")  # of config.model
+OPTIONAL = ()
+
 
 def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.float32) -> Family:
     """A GAN from `model`: {latent, generator: {name, ...}, critic: {name, ...}}.

@@ -12,6 +12,9 @@ from jaxgen.families import base
 from jaxgen.families.base import Family, LogProb, named_key
 from jaxgen.losses import elbo, likelihood
 
+OPTIONS = ("latent", "likelihood", "encoder", "decoder", "critic")  # of config.model
+OPTIONAL = ("critic",)
+
 
 class WithGlobalScale(nn.Module):
     """A decoder whose log-scale channels are one learned number (sigma-VAE, Rybkin et al. 2021)."""
@@ -71,10 +74,11 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
         mean, log_variance = posterior_parameters
         return mean + jnp.exp(0.5 * log_variance) * base.normal_per_example(keys, (latent,))
 
-    def log_weight(variables, x, q, label, keys):
+    def log_weight(variables, x, q, label, keys, train=False):
         """log p(x|z) + log p(z) - log q(z|x) at one draw of z per example, in nats."""
         z = draw(q, keys)
-        log_likelihood = observation.log_prob(decode_outputs(variables, z, label), x)
+        decoded = decode_outputs(variables, z, label, train=train, keys=named_key(keys, "decoder"))
+        log_likelihood = observation.log_prob(decoded, x)
         return log_likelihood + elbo.standard_normal_log_prob(z) - elbo.diagonal_gaussian_log_prob(z, *q)
 
     def latent_keys(keys, index):
@@ -95,7 +99,7 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
             "real": batch["image"],
             "reconstruction": reconstruction,
             "log_weights": lambda count: jax.vmap(
-                lambda i: log_weight(variables, x, q, label, latent_keys(keys, i))
+                lambda i: log_weight(variables, x, q, label, latent_keys(keys, i), train)
             )(jnp.arange(count)),
             "keys": keys,
         }

@@ -13,6 +13,8 @@ from jaxgen.errors import InputError
 from jaxgen.families import base
 from jaxgen.families.base import Family, LogProb, named_key
 
+OPTIONS = ("schedule", "prediction", "label_dropout", "denoiser")  # of config.model
+OPTIONAL = ("label_dropout",)
 SAMPLE_OPTIONS = {
     "steps": 1000,  # network calls along the grid
     "grid": "trailing",

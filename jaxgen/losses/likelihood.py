@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from jaxgen.errors import InputError, call_with_options, nearest
 
-MIN_LOG_SCALE = -7.0  # about 0.2 of a grey level on [-1, 1]: below it a likelihood only rewards saturation
+MIN_LOG_SCALE = -7.0  # about an eighth of a grey level on [-1, 1]: below it a likelihood only rewards saturation
 
 
 class Likelihood(NamedTuple):

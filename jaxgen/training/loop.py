@@ -16,9 +16,9 @@ import numpy as np
 
 from jaxgen import config as config_lib
 from jaxgen import data, families
-from jaxgen.errors import InputError, nearest
+from jaxgen.errors import InputError, call_with_options, nearest
 from jaxgen.losses import objective
-from jaxgen.sampling import balanced_labels, generate, sampler
+from jaxgen.sampling import balanced_labels, generate, sample_keys, sampler
 from jaxgen.training import checkpoint, logging, parallel, step
 from jaxgen.training import players as players_lib
 from jaxgen.training import state as state_lib
@@ -67,27 +67,29 @@ def step_batches(source: data.Source, config, per_step: int, position) -> Iterat
 
 
 def validator(config, family, players: dict[str, Player]) -> Callable[..., dict[str, float]]:
-    """(variables, step, source) -> means over the source of every player's terms and loss, in evaluation mode.
+    """(variables, source) -> means over the source of every player's terms and loss, in evaluation mode.
 
-    The noise of an example depends on its index alone, so that values of different steps compare.
+    The noise of an example depends on its index alone and the weights are those of the last step, so that values of
+    different steps compare.
     """
+    last = config.train.steps
 
     @jax.jit
-    def totals(variables, at, batch, index):
+    def totals(variables, batch, index):
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(index)
         mask = batch.pop("mask").astype(jnp.float32)
         outputs, _ = family.forward(variables, data.prepare(batch, keys, flip=False), keys, False)
         sums = {}
         for name, player in players.items():
             values = objective.evaluate(player.rows, outputs, keys.shape[0])
-            loss = sum(row.weight(at) * (at >= row.start) * values[row.name] for row in player.rows)
+            loss = sum(row.weight(last) * (last >= row.start) * values[row.name] for row in player.rows)
             sums.update({f"{name}/{k}": jnp.sum(mask * v) for k, v in {"loss": loss, **values}.items()})
         return sums
 
-    def run(variables, at, source):
+    def run(variables, source):
         size, sums = config.train.batch_size, []
         for i, batch in enumerate(data.eval_batches(source, size)):
-            sums.append(totals(variables, jnp.int32(at), batch, jnp.arange(i * size, (i + 1) * size)))
+            sums.append(totals(variables, batch, jnp.arange(i * size, (i + 1) * size)))
         sums = jax.device_get(sums)
         return {f"validation/{k}": float(sum(s[k] for s in sums)) / len(source.images) for k in sums[0]}
 
@@ -117,11 +119,18 @@ def caught_signals() -> Iterator[Callable[[], int | None]]:
             signal.signal(number, handler)
 
 
-def check_same_run(config, workdir: str) -> None:
-    """Raises InputError when `workdir` holds checkpoints of another config."""
+def check_same_run(config, workdir: str, report: Callable[[str], None]) -> None:
+    """Raises InputError when `workdir` holds checkpoints of another config; reports what a change of length means."""
     if not checkpoint.steps_in(checkpoint.folder_of(workdir)):
         return  # there is nothing to go on from: whatever an earlier attempt left is overwritten
-    changed = config_lib.differences(config_lib.read(workdir), config)
+    saved = config_lib.read(workdir)
+    changed = config_lib.differences(saved, config)
+    decays = [name for name, player in config.players.items() if player.optimizer.get("decay", "constant") != "constant"]
+    if saved.train.steps != config.train.steps and decays and not changed:
+        report(
+            f"config.train.steps was {saved.train.steps} and is now {config.train.steps}: the learning rate of "
+            f"{', '.join(decays)} decays over all steps, so this is not the run that had {config.train.steps} from the start"
+        )
     if changed:
         name, (old, new) = next(iter(changed.items()))
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
@@ -185,6 +194,21 @@ def describe(metrics: dict[str, float], players: dict[str, Player]) -> str:
     return " ".join(f"{name if len(players) > 1 else 'loss'} {metrics[f'{name}/loss']:.4g}" for name in players)
 
 
+def check_sampling(config, family: families.Family, players: dict[str, Player], draw: Callable[..., Any]) -> None:
+    """Raises InputError for sampling and likelihood options that would fail only when they are used, after training."""
+    shapes = jax.eval_shape(lambda: state_lib.variables(state_lib.init(config, family, players)))
+    labels = balanced_labels(1, config.data.num_classes if config.conditional else 0)
+    jax.eval_shape(lambda v: draw(v, sample_keys(0, 0, 1), labels), shapes)
+    if family.log_prob is not None and config.evaluation.log_prob_images:
+        batch, keys = state_lib.blank_batch(config), sample_keys(0, 0, 1)
+        options = dict(config.evaluation.log_prob)
+
+        def nats(v):
+            return call_with_options("config.evaluation.log_prob", family.log_prob, options, v, batch, keys).nats
+
+        jax.eval_shape(nats, shapes)
+
+
 class System(NamedTuple):
     """What a config asks for. validation: None where it asks for none. draw: samples for the grids."""
 
@@ -196,15 +220,16 @@ class System(NamedTuple):
     draw: Callable[..., Any]
 
 
-def build(config, workdir: str) -> System:
+def build(config, workdir: str, report: Callable[[str], None]) -> System:
     """The config's system. Raises InputError for whatever can be known to be wrong before the run is touched."""
     config_lib.check(config)
-    check_same_run(config, workdir)
+    check_same_run(config, workdir, report)
     family = families.build(config)
     players = players_lib.build(config, family)
     check_best(config, players)
     way = parallel.build(config.parallel.mode, config.train.batch_size, config.train.accumulate)
     draw = sampler(family, config.sample.options)
+    check_sampling(config, family, players, draw)
     make_folder(workdir)
     source = load_source(config, "train")
     validation = load_source(config, "validation") if config.train.eval_every else None
@@ -228,7 +253,7 @@ def train(
     """
     main = jax.process_index() == 0
     report = report if main else lambda text: None
-    family, players, way, source, validation, draw = build(config, workdir)
+    family, players, way, source, validation, draw = build(config, workdir, report)
     create = functools.partial(state_lib.init, config, family, players)
     shapes = jax.eval_shape(create)
     name, best = config.checkpoint.best, (math.inf, None)
@@ -284,17 +309,17 @@ def train(
                     bar.set_postfix_str(f"{describe(means, players)}, {rate:.0f} images/s", refresh=False)
                     pending, since = [], now
                 if evaluates:
-                    validated = validate(state_lib.variables(single), done, validation)
+                    validated = validate(state_lib.variables(single), validation)
                     log.scalars(done, validated)
                     improved = validated.get(name, math.inf) < best[0]
                     best = (validated[name], done) if improved else best
+                if saves or improved or stop:
+                    checkpoints.save(state_lib.at_position(single, position))
                 if samples:
                     labels = balanced_labels(GRID_SAMPLES, config.data.num_classes if config.conditional else 0)
                     variables = state_lib.variables(single)
                     images = generate(draw, variables, GRID_SAMPLES, seed=0, batch_size=GRID_SAMPLES, labels=labels)
                     log.images(done, "samples", images)
-                if saves or improved or stop:
-                    checkpoints.save(state_lib.at_position(single, position))
                 since += time.perf_counter() - now  # images/s are of training alone
                 if stop:
                     break

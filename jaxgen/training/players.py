@@ -9,6 +9,8 @@ from jaxgen.families.base import Family
 from jaxgen.losses import objective
 from jaxgen.training import optimizer
 
+FIELDS = ("networks", "optimizer", "terms", "updates")  # of a player in the config
+
 
 class Player(NamedTuple):
     """networks: the parameter sub-trees it owns. rows: its weighted loss terms. updates: per step, each on fresh data."""
@@ -28,6 +30,9 @@ def build(config, family: Family) -> dict[str, Player]:
     players, owner = {}, {}
     for name in tuple(config.order) or sorted(config.players):
         spec = config.players[name]
+        for field in spec:
+            if field not in FIELDS:
+                raise InputError(f"config.players.{name} has no field '{field}': {nearest(field, FIELDS)}")
         networks = tuple(spec.networks) or (name,)
         for network in networks:
             if network not in family.networks:

@@ -65,13 +65,21 @@ def init(config, family: Family, players: dict[str, Player]) -> TrainState:
     return jax.jit(create)()
 
 
-def variables(state: TrainState, ema: str | float | None = "first") -> Variables:
-    """What a family's functions take. `ema`: a rate, "first" for the first rate there is, None for the raw parameters."""
-    if ema is None or (ema == "first" and not state.ema):
-        return {"params": state.params, "state": state.state}
-    rate = next(iter(state.ema)) if ema == "first" else str(ema)
+def chosen_rate(state: TrainState, ema: str | float | None) -> str | None:
+    """The rate that `ema` means: itself, the slowest there is for "slowest", None for the raw parameters."""
+    if ema is None or (ema == "slowest" and not state.ema):
+        return None
+    rate = max(state.ema, key=float) if ema == "slowest" else str(ema)
     if rate not in state.ema:
         raise InputError(f"no average of rate {rate} in this run: it has {', '.join(state.ema) or 'none'}")
+    return rate
+
+
+def variables(state: TrainState, ema: str | float | None = "slowest") -> Variables:
+    """What a family's functions take. `ema`: a rate, "slowest" for the largest there is, None for the raw parameters."""
+    rate = chosen_rate(state, ema)
+    if rate is None:
+        return {"params": state.params, "state": state.state}
     return {"params": {**state.params, **state.ema[rate]}, "state": state.state}
 
 

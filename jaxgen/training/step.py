@@ -106,8 +106,11 @@ def build(
                 seen = start if config.simultaneous else state
                 grads, means, new = gradients(name, seen, data, jax.random.fold_in(key, use))
                 own, opt_state = apply(name, state, grads)
+                kept = {k: v for k, v in new.items() if k in player.networks}  # others' networks are left alone
                 state = state._replace(
-                    params={**state.params, **own}, opt_state={**state.opt_state, name: opt_state}, state=new
+                    params={**state.params, **own},
+                    opt_state={**state.opt_state, name: opt_state},
+                    state={**state.state, **kept},
                 )
                 uses += 1
             metrics.update({f"{name}/{k}": v for k, v in means.items()})
