@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -329,3 +330,30 @@ def test_interrupted_and_killed_runs_end_in_the_same_bits(config, tmp_path):
         jax.tree.map(np.testing.assert_array_equal, one.variables, other.variables)
     rows = [logging.read_metrics(str(workdir)) for workdir in (whole, parts)]
     assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]] == list(range(10, 1201, 10))
+
+
+def test_a_finished_run_takes_overrides_that_need_no_training(run, fails, capsys):
+    flags = [f"--workdir={run}", "--noprogress", "--num=8", "--out=NEW"]
+    assert "config.seed is 0" in fails("sample", *flags, "--config.seed=1")
+    assert "did you mean num" in fails("evaluate", f"--workdir={run}", "--config.evaluation.nmu=1")
+    quick = ["--config.evaluation.num=16", "--config.evaluation.seeds=(5,)"]
+    assert cli.main(["evaluate", f"--workdir={run}", "--noprogress", *quick]) == 0
+    record = json.loads(Path(run, "evaluation.json").read_text())
+    assert record["protocol"]["samples per seed"] == 16 and record["protocol"]["seeds"] == [5]
+    assert record["protocol"]["parameters"] == "average of rate 0.999"
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("config.model.lable_dropout = 0.3", "did you mean label_dropout"),
+        ("config.players.denoiser.update_steps = 2", "did you mean updates"),
+        ("config.evaluation.update(log_prob_images=4, log_prob=dict(num_time=5))", "did you mean num_times"),
+    ],
+)
+def test_what_would_fail_later_fails_at_once(config, fails, tmp_path, line, message):
+    path = tmp_path / "odd.py"
+    body = Path(config).read_text().rstrip()
+    assert body.endswith("return config")
+    path.write_text(body[: -len("return config")] + f"{line}\n    return config\n")
+    assert message in fails("train", f"--config={path}", "--workdir=NEW")

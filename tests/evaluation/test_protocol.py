@@ -1,10 +1,12 @@
 """The digits' judge and what is measured of a set of samples."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxgen import config as config_lib
 from jaxgen.evaluation import protocol
+from jaxgen.families import Family, LogProb
 from jaxgen.training import load_source
 
 
@@ -42,3 +44,19 @@ def test_a_judge_never_saw_what_models_train_on(refs):
 
 def test_summary_is_mean_and_sample_standard_deviation():
     assert protocol.summary([1.0, 3.0]) == {"mean": 2.0, "std": pytest.approx(np.sqrt(2.0)), "values": [1.0, 3.0]}
+
+
+def test_bits_per_dimension_of_a_density_count_the_width_of_a_grey_level():
+    """A uniform density 1/2 on [-1, 1] gives each of the 255 intervals between grey levels 1/255: log2(255) bits a pixel."""
+    config = config_lib.default()
+    config.data.update(source="digits", image_shape=(8, 8, 1), num_classes=10)
+    config.evaluation.log_prob_images = 4
+    source = load_source(config, "test")
+
+    def log_prob(variables, batch, keys):
+        return LogProb(jnp.full(len(keys), 64 * np.log(0.5)), "exact", "gaussian")
+
+    family = Family((), None, None, None, {}, None, log_prob=log_prob)
+    record = protocol.log_probability(config, family, {}, source)
+    assert record["bits_per_dimension"] == pytest.approx(np.log2(255.0), rel=1e-4)
+    assert (record["images"], record["kind"]) == (4, "exact")
