@@ -332,7 +332,7 @@ def test_interrupted_and_killed_runs_end_in_the_same_bits(config, tmp_path):
     assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]] == list(range(10, 1201, 10))
 
 
-def test_a_finished_run_takes_overrides_that_need_no_training(run, fails, capsys):
+def test_a_finished_run_takes_overrides_that_need_no_training(run, fails):
     flags = [f"--workdir={run}", "--noprogress", "--num=8", "--out=NEW"]
     assert "config.seed is 0" in fails("sample", *flags, "--config.seed=1")
     assert "did you mean num" in fails("evaluate", f"--workdir={run}", "--config.evaluation.nmu=1")
