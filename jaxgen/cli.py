@@ -43,7 +43,7 @@ def _run_flags(values: flags.FlagValues, arguments: list[str]) -> None:
     if config is not None:
         config_flags.DEFINE_config_dict(
             "config", config, "--config.FIELD=VALUE sets a field that needs no training, e.g. of evaluation or sample",
-            flag_values=values,
+            flag_values=values, sys_argv=arguments,
         )  # fmt: skip
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
     flags.DEFINE_integer("checkpoint", None, "step of the checkpoint (default: the newest)", flag_values=values)
@@ -241,12 +241,11 @@ def _check_elements(name: str, old, new) -> None:
 
 def _parse(command: str, arguments: list[str]) -> flags.FlagValues:
     values, line = flags.FlagValues(), [f"jaxgen {command}", *arguments]
+    # the parser would say what is wrong with a file or a field in many lines
+    config = (_saved_config if command in ("sample", "evaluate") else _file_config)(arguments)
+    overrides = _check_overrides(config, arguments) if config is not None else {}
     flags.DEFINE_bool("help", False, "show this help", short_name="h", flag_values=values)
     COMMANDS[command][1](values, line)
-    # the parser would say what is wrong with a file or a field in many lines
-    saved = command in ("sample", "evaluate")
-    config = (_saved_config if saved else _file_config)(arguments)
-    overrides = _check_overrides(config, arguments) if config is not None else {}
     try:
         rest = values(line)[1:]
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
