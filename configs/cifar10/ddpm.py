@@ -4,8 +4,8 @@
     jaxgen sample   --workdir=runs/cifar10_ddpm --num=64 [--steps=50 --eta=0]
 
 Published (Ho et al. 2020, table 1): FID 3.17, Inception Score 9.46, at most 3.70 bits/dim (3.75 for L_simple) after 800,000
-steps. Not yet trained here: it needs an accelerator (1e10 floating-point operations per image and step or so; `jaxgen
-train` prints images/s). The parameter count, 35,746,307, is asserted by a test.
+steps. Not yet trained here, since it needs an accelerator, and so without numbers or cost of its own. The parameter count,
+35,746,307, is asserted by a test.
 """
 
 from jaxgen.config import default, player, smoke

@@ -2,8 +2,8 @@
 
     jaxgen train --config=configs/cifar10/gan.py --workdir=runs/cifar10_gan --config.data.data_dir=...
 
-Published for SNGAN, whose networks are close to these but not the same: FID 21.7. Not yet trained here: it needs an
-accelerator.
+Published for SNGAN, whose networks are close to these but not the same: FID 21.7. Not yet trained here, since it needs
+an accelerator, and so without numbers or cost of its own.
 """
 
 from jaxgen.config import default, player, smoke

@@ -3,7 +3,7 @@
     jaxgen train    --config=configs/cifar10/vae.py --workdir=runs/cifar10_vae --config.data.data_dir=...
     jaxgen evaluate --workdir=runs/cifar10_vae
 
-Not yet trained here: it needs an accelerator.
+Not yet trained here, since it needs an accelerator, and so without numbers or cost of its own.
 """
 
 from jaxgen.config import default, player, smoke

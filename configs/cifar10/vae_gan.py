@@ -2,7 +2,7 @@
 
     jaxgen train --config=configs/cifar10/vae_gan.py --workdir=runs/cifar10_vae_gan --config.data.data_dir=...
 
-Not yet trained here: it needs an accelerator.
+Not yet trained here, since it needs an accelerator, and so without numbers or cost of its own.
 """
 
 from jaxgen.config import default, player, smoke

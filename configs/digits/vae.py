@@ -2,7 +2,9 @@
 
     jaxgen train --config=configs/digits/vae.py --workdir=runs/digits_vae
 
-EXPECTED_VAE
+Expected: confident share 74.8 % (81 % of that of real images), coverage 97.5 %, after 10 s of training on 2 CPU cores.
+`make demo` trains and measures it; the record is
+benchmarks/results/trilemma_digits.json.
 """
 
 from jaxgen.config import default, player, smoke

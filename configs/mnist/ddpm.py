@@ -2,8 +2,9 @@
 image. (At this width it has no room to carry the noise of 784 pixels through, which predicting noise or v would need.)
 
     jaxgen train --config=configs/mnist/ddpm.py --workdir=runs/mnist_ddpm --config.data.data_dir=...
+    jaxgen evaluate --workdir=runs/mnist_ddpm
 
-EXPECTED
+EXPECTED_DD
 """
 
 from jaxgen.config import default, player, smoke

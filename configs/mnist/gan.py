@@ -1,8 +1,10 @@
 """GAN on MNIST: multilayer perceptrons, the relativistic loss and an R1 penalty.
 
     jaxgen train --config=configs/mnist/gan.py --workdir=runs/mnist_gan --config.data.data_dir=...
+    jaxgen evaluate --workdir=runs/mnist_gan
 
-EXPECTED
+Expected: FD-pixels 2.95 and coverage 65 % on 10,000 samples (real images: 0.46 and 95 %), after about 4 minutes of training
+on 2 busy CPU cores. Record: benchmarks/results/mnist_gan.json.
 """
 
 from jaxgen.config import default, player, smoke

@@ -2,6 +2,10 @@
 
     jaxgen train    --config=configs/mnist/vae.py --workdir=runs/mnist_vae --config.data.data_dir=...
     jaxgen evaluate --workdir=runs/mnist_vae
+
+Expected: negative ELBO 95.0 nats on the validation images and, by the 5000-sample importance-weighted bound (Burda et al.
+2016), a negative log-likelihood of 89.0 nats on the test images; 5 minutes of training on 2 busy CPU cores, and as long for
+the bound. Record: benchmarks/results/mnist_vae.json.
 """
 
 from jaxgen.config import default, player, smoke

@@ -1,8 +1,10 @@
 """VAE-GAN on MNIST (Larsen et al. 2016): the GAN's networks with an encoder, and a distance learned by the critic.
 
     jaxgen train --config=configs/mnist/vae_gan.py --workdir=runs/mnist_vae_gan --config.data.data_dir=...
+    jaxgen evaluate --workdir=runs/mnist_vae_gan
 
-EXPECTED
+Expected: FD-pixels 1.84 and coverage 83 % on 10,000 samples (real images: 0.46 and 95 %), after about 4 minutes of training
+on 2 busy CPU cores. Record: benchmarks/results/mnist_vae_gan.json.
 """
 
 from jaxgen.config import default, player, smoke
