@@ -4,7 +4,8 @@ image. (At this width it has no room to carry the noise of 784 pixels through, w
     jaxgen train --config=configs/mnist/ddpm.py --workdir=runs/mnist_ddpm --config.data.data_dir=...
     jaxgen evaluate --workdir=runs/mnist_ddpm
 
-EXPECTED_DD
+Expected: digits that a person reads (benchmarks/results/mnist_ddpm.png) after 5 min 41 s of training on 2 CPU cores; FD-pixels 4.7
+on 1,000 samples (as many real images: 1.8). Record: benchmarks/results/mnist_ddpm.json.
 """
 
 from jaxgen.config import default, player, smoke
