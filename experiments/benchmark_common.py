@@ -74,10 +74,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def record(doc: str, **fields: Any) -> dict[str, Any]:
     """`fields` beside what is needed to read them: the protocol stated in a script's docstring, machine, load, commit."""
-    from jaxgen.evaluation import protocol
+    from jaxgen.evaluation import record
 
     stated = next(" ".join(part.split()) for part in doc.split("\n\n") if part.startswith("Protocol:"))
-    where = {"machine": protocol.machine(), "load": os.getloadavg()[0], "commit": protocol.commit()}
+    where = {"machine": record.machine(), "load": os.getloadavg()[0], "commit": record.commit()}
     return {"protocol": stated, **fields, **where}
 
 

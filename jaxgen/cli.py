@@ -2,8 +2,8 @@
 
     jaxgen train    --config=configs/digits/vae.py --workdir=runs/vae [--config.train.steps=500 ...]
     jaxgen sample   --workdir=runs/vae --num=64 --seed=0 [--out=samples/vae]
-    jaxgen evaluate --workdir=runs/vae
-    jaxgen compare  --config=experiments/trilemma.py --workdir=runs/trilemma
+    jaxgen evaluate --workdir=runs/vae | --samples=FILE.npz --reference=tfds:cifar10
+    jaxgen compare  --config=experiments/trilemma.py --workdir=runs/trilemma [--require="latency_ms<=5"]
 
 `jaxgen COMMAND --help` lists a command's flags; `jaxgen --version` prints the version.
 Bad input ends with one line on standard error and exit code 2; an interrupted run is saved and ends with 128 + the
@@ -71,6 +71,29 @@ def _sample_flags(values: flags.FlagValues, arguments: list[str]) -> None:
     )
 
 
+def _evaluate_flags(values: flags.FlagValues, arguments: list[str]) -> None:
+    _run_flags(values, arguments)
+    flags.DEFINE_list(
+        "samples", None, "without a model: npz files or folders of samples, one for each seed", flag_values=values
+    )
+    flags.DEFINE_string("reference", None, "real images for --samples: tfds:NAME, npz:PATH, folder:PATH, digits", flag_values=values)
+    flags.DEFINE_string("split", None, "split of --reference (default: test, else train)", flag_values=values)
+    flags.DEFINE_string("data_dir", None, "where tfds looks", flag_values=values)
+    flags.DEFINE_list("features", [], "extractors for --samples: classifier, pixels, inception768, ...", flag_values=values)
+    flags.DEFINE_string("inception", "", "Inception weights (default: $JAXGEN_INCEPTION)", flag_values=values)
+    flags.DEFINE_string(
+        "resize", "tf1_bilinear", "for Inception: tf1_bilinear, pytorch_bilinear or pil_bicubic", flag_values=values
+    )
+    flags.DEFINE_string("out", None, "record of --samples (default: FILE.json beside the first file)", flag_values=values)
+
+
+def _compare_flags(values: flags.FlagValues, arguments: list[str]) -> None:
+    _config_flags(values, arguments)
+    flags.DEFINE_multi_string(
+        "require", [], 'a constraint such as "latency_ms<=5" or "coverage>=0.8"; may be repeated', flag_values=values
+    )
+
+
 def _check_folder(path: str) -> None:
     """Raise OSError now if `path` could not be written later."""
     folder = os.path.dirname(os.path.abspath(path))
@@ -134,12 +157,13 @@ def sample(values: flags.FlagValues) -> int:
 
 
 def evaluate(values: flags.FlagValues) -> int:
-    """Measure a trained system and write evaluation.json with its protocol."""
-    from jaxgen.compare import write_record
-    from jaxgen.evaluation import protocol
-    from jaxgen.runs import open_run
+    """Measure a trained system, or with --samples anybody's images, and write a JSON record with its protocol."""
+    from jaxgen.evaluation import protocol, record, scores
+    from jaxgen.runs import open_run, training_cost
     from jaxgen.training import load_source, logging
 
+    if values.samples:
+        return _evaluate_samples(values)
     _need(values, "workdir")
     run = open_run(values.workdir, values.ema, values.checkpoint, values["config"].value if "config" in values else None)
     if values.num is not None:
@@ -147,21 +171,57 @@ def evaluate(values: flags.FlagValues) -> int:
     refs = protocol.references(run.config, load_source)
     total = run.config.evaluation.num * len(run.config.evaluation.seeds)
     with logging.progress_bar(total, 0, "samples", values.progress, unit="image") as bar:
-        record, _ = protocol.evaluate(
+        found, _ = protocol.evaluate(
             run.config, run.family, run.variables, refs,
             options=_sampling_options(values, run), ema=run.ema, progress=bar.update,
         )  # fmt: skip
-    record = {**record, "step": run.step, "workdir": values.workdir}
+    found["cost"] |= training_cost(run, values.workdir)
     path = os.path.join(values.workdir, "evaluation.json")
-    write_record(record, path)
-    for score in protocol.SCORES:
-        if score["id"] in record["scores"]:
-            value, floor = record["scores"][score["id"]], record["floors"].get(score["id"])
-            beside = "" if floor is None else f"   (real images: {floor:.{score['digits']}f})"
-            text = f"{value['mean']:.{score['digits']}f} ± {value['std']:.{score['digits']}f} {score['unit']}"
-            print(f"{score['name']:>26}  {text}{beside}")
+    record.write({**found, "step": run.step, "workdir": values.workdir}, path)
+    _print_scores(found, scores.describe(refs.extractors, refs.judge))
     print(f"written: {path}")
     return 0
+
+
+def _evaluate_samples(values: flags.FlagValues) -> int:
+    from jaxgen import config, data
+    from jaxgen.evaluation import protocol, record, scores
+
+    _need(values, "reference")
+    named = [s if s.partition(":")[0] in ("npz", "folder") else f"folder:{s}" if os.path.isdir(s) else f"npz:{s}"
+             for s in values.samples]  # fmt: skip
+    splits = data.splits(values.reference, values.data_dir)
+    split = values.split or ("test" if "test" in splits else splits[0])
+    others = [s for s in splits if s in ("train", "test") and s != re.match(r"\w*", split)[0]]
+    real = data.load(values.reference, split, data_dir=values.data_dir)
+    other = data.load(values.reference, others[0], data_dir=values.data_dir) if others else None
+    sets = [data.load(name, "train", image_shape=real.images.shape[1:]).images for name in named]
+    sets = [images[: values.num] for images in sets]
+    spec = config.default().evaluation
+    spec.update(num=min(map(len, sets)), features=tuple(values.features), inception=values.inception, resize=values.resize)
+    train, held_out = (real, other) if split.startswith("train") else (other, real)
+    both = dict(train=train, held_out=held_out) if other is not None else {}
+    refs = protocol.build(real, other, spec, **both)
+    found = protocol.evaluate_samples(sets, refs)
+    path = os.path.expanduser(values.out or f"{named[0].partition(':')[2].removesuffix('.npz').rstrip('/')}.json")
+    _check_folder(path)
+    record.write({**found, "files": list(values.samples)}, path)
+    _print_scores(found, scores.describe(refs.extractors, refs.judge))
+    print(f"written: {path}")
+    return 0
+
+
+def _print_scores(found: dict, described: list[dict]) -> None:
+    """A line for each score: mean, standard deviation, and the floor with the multiple of it."""
+    from jaxgen.evaluation.ranking import number
+
+    for score in described:
+        if score["id"] in found["scores"]:
+            value, floor = found["scores"][score["id"]], found["floors"].get(score["id"])
+            beside = "" if floor is None else f"   real images {number(floor['mean'], score)}"
+            beside += f" (x {value['times_floor']:.2f})" if "times_floor" in value else ""
+            spread = f" ± {number(value['std'], score)}" if value["std"] else ""
+            print(f"{score['name']:>28}  {number(value['mean'], score)}{spread} {score['unit']}{beside}")
 
 
 def compare(values: flags.FlagValues) -> int:
@@ -171,11 +231,13 @@ def compare(values: flags.FlagValues) -> int:
 
     _need(values, "config", "workdir")
     try:
-        results, path = compare(values.config, values.workdir, progress=values.progress)
+        results, path = compare(values.config, values.workdir, require=values.require, progress=values.progress)
     except Stopped as stop:
         print("stopped and saved; the same command goes on from there")
         return 128 + stop.number
     print(report.table(results))
+    for line in report.chosen(results):
+        print(line)
     print(f"\nreport: {path}")
     return 0
 
@@ -183,8 +245,8 @@ def compare(values: flags.FlagValues) -> int:
 COMMANDS: dict[str, tuple[Callable[[flags.FlagValues], int], Callable[[flags.FlagValues, list[str]], None]]] = {
     "train": (train, _config_flags),
     "sample": (sample, _sample_flags),
-    "evaluate": (evaluate, _run_flags),
-    "compare": (compare, _config_flags),
+    "evaluate": (evaluate, _evaluate_flags),
+    "compare": (compare, _compare_flags),
 }
 
 

@@ -63,11 +63,17 @@ def default() -> ConfigDict:
             sample=dict(
                 num=64,
                 batch_size=256,
+                ema="",  # the average to sample from: a rate of config.ema.rates, none; empty: the slowest
                 options=ConfigDict(),  # the wiring's sampling options: steps, eta, guidance, ...
             ),
             evaluation=dict(
                 num=1000,  # samples per seed
                 seeds=(0, 1, 2),
+                split="test",  # of real images that samples are measured against: test, or train as published FIDs do
+                reference_images=0,  # so many of them; 0: all
+                features=(),  # classifier, pixels, inception64, ...768, 2048; empty: the first two, or pixels
+                inception="",  # the Inception network's weights; empty: $JAXGEN_INCEPTION
+                resize="tf1_bilinear",  # to Inception's 299 pixels: tf1_bilinear, pytorch_bilinear or pil_bicubic
                 log_prob_images=0,  # held-out images whose likelihood is measured; 0: none
                 log_prob=ConfigDict(),  # options of the wiring's log_prob: num_samples (autoencoder), num_times (diffusion)
             ),
@@ -169,11 +175,22 @@ def read(workdir: str) -> ConfigDict:
     path = os.path.join(workdir, "config.json")
     try:
         with open(path) as file:
-            return from_json(file.read())
+            config = from_json(file.read())
+            _fill(config, default())
+            return config
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: {workdir} is not the --workdir of a run") from None
     except ValueError as error:
         raise InputError(f"{path} is not a saved config ({error})") from None
+
+
+def _fill(config: ConfigDict, reference: ConfigDict) -> None:
+    """Fields that did not exist yet when a config was saved get their defaults."""
+    for name, value in reference.items():
+        if name not in config:
+            config[name] = value
+        elif isinstance(value, ConfigDict) and isinstance(config[name], ConfigDict) and len(value):
+            _fill(config[name], value)
 
 
 def write(config: ConfigDict, workdir: str) -> None:
@@ -206,14 +223,21 @@ def experiment(**fields: Any) -> ConfigDict:
         dict(
             title="",
             question="",  # what the comparison is to answer, in plain words
-            systems=(),  # config files
+            systems=(),  # config files, or system(...) for variants of one
             mode="",  # the mode that each of them is loaded in
-            overrides=ConfigDict(),  # dotted field -> value, for all of them
+            axis=dict(name="", log=False),  # what the `value` of a system is, where systems differ in one number
+            data_dir=config_dict.placeholder(str),  # where tfds looks, for all of them
             evaluation=default().evaluation,  # in place of each system's own, so that all are measured alike
         )
     )
     config.update(fields)
     return config
+
+
+def system(path: str, name: str = "", *, value: float | None = None, **overrides: Any) -> dict[str, Any]:
+    """A variant of a config file for an experiment: `name` in reports, its `value` on the experiment's axis, and fields
+    by dotted name, such as `**{"train.steps": 100}`. Variants that differ only in sampling share one training run."""
+    return {"path": path, "name": name, "value": value, "overrides": overrides}
 
 
 def check(config: ConfigDict) -> None:

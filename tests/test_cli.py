@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import jaxgen
-from jaxgen import cli
+from jaxgen import cli, data
 from jaxgen.runs import open_run
 from jaxgen.training import checkpoint, logging
 
@@ -357,3 +357,51 @@ def test_what_would_fail_later_fails_at_once(config, fails, tmp_path, line, mess
     assert body.endswith("return config")
     path.write_text(body[: -len("return config")] + f"{line}\n    return config\n")
     assert message in fails("train", f"--config={path}", "--workdir=NEW")
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    """Two files of real digits as samples."""
+    folder = tmp_path_factory.mktemp("samples")
+    images = data.load("digits", "train").images
+    for i in range(2):
+        np.savez(folder / f"{i}.npz", arr_0=images[i * 60 : (i + 1) * 60])
+    return folder
+
+
+def test_samples_of_anybody_are_measured_without_a_model(samples, capfd, monkeypatch, tmp_path):
+    monkeypatch.setenv("JAXGEN_CACHE", str(tmp_path))
+    files = f"{samples}/0.npz,{samples}/1.npz"
+    assert cli.main(["evaluate", f"--samples={files}", "--reference=digits", f"--out={tmp_path}/out.json"]) == 0
+    printed = capfd.readouterr().out
+    made = json.loads((tmp_path / "out.json").read_text())
+    assert made["protocol"]["samples"] == [60, 60] and "digits test" in made["protocol"]["reference"]
+    assert made["scores"]["copies"]["values"] == [60.0, 60.0]  # they are training images
+    assert made["scores"]["frechet"]["std"] > 0 and made["floors"]["frechet"]["mean"] > 0
+    for name in ("FD-Digits64", "FD-PCA64", "coverage-Digits64 k=5", "real images"):
+        assert name in printed
+
+
+@pytest.mark.parametrize("case", ["floats", "size", "few", "nothing", "no reference", "split", "weights", "extractor"])
+def test_samples_that_cannot_be_measured(fails, samples, tmp_path, monkeypatch, case):
+    monkeypatch.delenv("JAXGEN_INCEPTION", raising=False)
+    images = np.zeros((20, 8, 8, 1), np.uint8)
+    broken = {"floats": images / 255.0, "size": np.zeros((20, 28, 28, 1), np.uint8), "few": images[:3]}
+    np.savez(tmp_path / "file.npz", arr_0=broken.get(case, images))
+    flags, message = {
+        "floats": ([], "expected uint8"),
+        "size": ([], "(28, 28, 1)"),
+        "few": ([], "more than 5 images"),
+        "nothing": ([f"--samples={tmp_path}/none.npz"], "there is no such file"),
+        "no reference": (["--reference="], "--reference is needed"),
+        "split": (["--split=tst"], "there is no split 'tst'"),
+        "weights": (["--features=inception768"], "JAXGEN_INCEPTION"),
+        "extractor": (["--features=inseption"], "did you mean inception"),
+    }[case]
+    assert message in fails("evaluate", f"--samples={tmp_path}/file.npz", "--reference=digits", *flags)
+
+
+def test_requirements_are_checked_before_anything_is_trained(fails):
+    command = ["compare", "--config=experiments/trilemma.py:smoke", "--workdir=NEW"]
+    assert "latency_ms" in fails(*command, "--require=latency<=5")
+    assert fails(*command, "--require=coverage")

@@ -1,10 +1,12 @@
-"""Sources of images by name: `digits`, `tfds:<name>`, `folder:<path>`, `npz:<path>` and `synthetic`, as uint8 arrays.
+"""Sources of images by name: `digits`, `tfds:<name>`, `folder:<path>`, `npz:<path>`, `stacked:<source>` and `synthetic`.
 
 A source has a few base splits; `load` reads a split expression (see `splits`) out of them, with one grammar for all
 sources, and decodes only the examples that it asks for.
 """
 
 import hashlib
+import zlib
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +18,9 @@ from jaxgen.data.splits import Examples, Reader, parse_split
 from jaxgen.data.tfds import open_tfds
 from jaxgen.errors import InputError
 
-_FORMS = "digits, synthetic, tfds:<name>, folder:<path> or npz:<path>"
+_FORMS = "digits, synthetic, tfds:<name>, folder:<path>, npz:<path> or stacked:<source>"
 _SYNTHETIC_SIZE, _SYNTHETIC_CLASSES = 4096, 10
+_STACKED_SIZE = 25_600
 
 
 class Source(NamedTuple):
@@ -45,8 +48,9 @@ def load(
 
     Args:
       source: `digits` (scikit-learn's 8x8 scans), `tfds:<name>` (prepared on disk; nothing is downloaded and TensorFlow
-        is not needed), `folder:<path>` (see `open_folder`), `npz:<path>` (see `open_npz`), or `synthetic` (4,096 images
-        of noise with random labels in 10 classes, to time the computation without the input).
+        is not needed), `folder:<path>` (see `open_folder`), `npz:<path>` (see `open_npz`), `stacked:<source>` (three
+        random grey images of a source as the colours of one, for counting modes), or `synthetic` (4,096 images of noise
+        with random labels in 10 classes, to time the computation without the input).
       split: such as `train`, `train[:5000]`, `train[90%:]` or `validation+test`.
       data_dir: where `tfds` keeps its data sets; None is its own default.
       image_shape: [H, W, C] that the images must have; `folder` converts to its channels and `synthetic` needs it.
@@ -55,17 +59,7 @@ def load(
       InputError: an unknown source or split, an empty split, missing or unreadable data, images of another shape,
         labels out of range.
     """
-    kind, _, where = source.partition(":")
-    openers = {
-        "digits": _open_digits,
-        "synthetic": lambda: _open_synthetic(image_shape),
-        "tfds": lambda: open_tfds(where, data_dir),
-        "folder": lambda: open_folder(where, image_shape),
-        "npz": lambda: open_npz(where),
-    }
-    if kind not in openers or bool(where) != (kind in ("tfds", "folder", "npz")):
-        raise InputError(f"unknown data source '{source}': write {_FORMS}")
-    reader = openers[kind]()
+    reader = _open(source, data_dir, image_shape)
     try:
         parts = parse_split(split, reader.splits, reader.size)
     except InputError as error:
@@ -77,6 +71,11 @@ def load(
     return Source(f"{source} {split}", examples.images, labels, examples.texts, num_classes)
 
 
+def splits(source: str, data_dir: str | None = None) -> tuple[str, ...]:
+    """The names of a source's base splits. Raises InputError as `load` does."""
+    return _open(source, data_dir, None).splits
+
+
 def fingerprint(source: Source) -> str:
     """SHA-256 (hex) of the images and labels with their shapes: equal for equal content, whatever its name."""
     digest = hashlib.sha256()
@@ -85,6 +84,21 @@ def fingerprint(source: Source) -> str:
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _open(source: str, data_dir: str | None, image_shape: tuple[int, int, int] | None) -> Reader:
+    kind, _, where = source.partition(":")
+    openers = {
+        "digits": _open_digits,
+        "synthetic": lambda: _open_synthetic(image_shape),
+        "tfds": lambda: open_tfds(where, data_dir),
+        "folder": lambda: open_folder(where, image_shape),
+        "npz": lambda: open_npz(where),
+        "stacked": lambda: _open_stacked(where, data_dir),
+    }
+    if kind not in openers or bool(where) != (kind in ("tfds", "folder", "npz", "stacked")):
+        raise InputError(f"unknown data source '{source}': write {_FORMS}")
+    return openers[kind]()
 
 
 def _join(parts: list[Examples], name: str) -> Examples:
@@ -150,3 +164,29 @@ def _open_synthetic(image_shape: tuple[int, int, int] | None) -> Reader:
 
     splits = {name: draw(seed) for seed, name in enumerate(("train", "validation", "test"))}
     return _in_memory(splits, _SYNTHETIC_CLASSES)
+
+
+def _open_stacked(base: str, data_dir: str | None) -> Reader:
+    """Triples of grey images as red, green and blue, drawn once and for all; labels count (a, b, c) as a K^2 + b K + c
+    (the stacked MNIST of Metz et al. 2017, for K = 10). A split has 25,600 of them, or as many as its base if that is more.
+    """
+    reader = _open(base, data_dir, None)
+
+    def size(split: str) -> int:
+        return max(reader.size(split), _STACKED_SIZE)
+
+    @cache
+    def everything(split: str) -> Examples:
+        examples = reader.read(split, range(reader.size(split)))
+        if examples.images.shape[-1] != 1 or examples.labels is None:
+            raise InputError(f"stacked:{base}: needs grey images with labels")
+        return examples
+
+    def read(split: str, indices: range) -> Examples:
+        images, labels, _ = everything(split)
+        triples = np.random.default_rng(zlib.crc32(split.encode())).integers(0, len(images), (size(split), 3))
+        triples = triples[indices.start : indices.stop]
+        pictures = np.stack([images[triples[:, i], :, :, 0] for i in range(3)], axis=-1)
+        return Examples(pictures, labels[triples] @ (reader.num_classes ** np.array([2, 1, 0])))
+
+    return Reader(reader.splits, size, read, reader.num_classes**3)

@@ -1,4 +1,5 @@
-"""The pictures of a report: systems between two corners, and training curves, as PNG for light and dark pages."""
+"""The pictures of a report: systems between two corners, scores along an axis, and training curves, as PNG for light and
+dark pages. Shares are drawn in per cent."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -6,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxgen.evaluation.ranking import beaten_by, finite, mean, spread
+from jaxgen.evaluation import ranking
+from jaxgen.evaluation.ranking import beaten_by, finite
 
 
 class Theme(NamedTuple):
@@ -39,7 +41,15 @@ THEMES = {
     ),
 }
 MARKERS = "osD^vPX"
+SMALL = 9.5  # points: about 12 pixels on a page whose plots are 360 pixels wide
+DASHED = (0, (4, 3))
 CURVES = 4  # more than this cannot be told apart in a small panel
+
+
+def style(index: int) -> tuple[int, int]:
+    """(number of the colour, number of the marker) of system `index`: no two of 49 systems have both in common."""
+    count = len(MARKERS)
+    return index % count, (index + index // count) % count
 
 
 def axis_label(score: Mapping[str, Any]) -> str:
@@ -48,29 +58,75 @@ def axis_label(score: Mapping[str, Any]) -> str:
 
 
 def trade_off(results: Mapping[str, Any], x: Mapping[str, Any], y: Mapping[str, Any], theme: Theme) -> bytes:
-    """Systems as points between the scores `x` and `y`, PNG: filled markers lie on the front of these two scores.
+    """Systems as points between the scores `x` and `y`, PNG: filled markers lie on the front of these two scores, and the
+    steps through them bound what some system reaches.
 
     Error bars are one standard deviation, a dashed line is the score of real images, a positive speed score has a log
-    axis, and an arrow points to the better corner.
+    axis, and an arrow points to the better corner. Each system is named once: beside its point, or below the axes where
+    its name would cover something.
     """
     beaten = beaten_by(results, [x, y])
     shown = [(i, system) for i, system in enumerate(results["systems"]) if system["name"] in beaten]
-    figure, axes = _panel(theme, width=4.0, height=3.4)
-    for axis, floor_line, score in ((axes.xaxis, axes.axvline, x), (axes.yaxis, axes.axhline, y)):
-        if (floor := finite(score.get("floor"))) is not None:
-            floor_line(floor, color=theme.quiet, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
-        _scale(axes, axis, score, [system for _, system in shown])
-        axis.set_label_text(axis_label(score), color=theme.ink)
-    for i, system in shown:
-        colour = theme.systems[i % len(theme.systems)]
-        at = mean(system, x), mean(system, y)
-        errors = {"xerr": spread(system, x) or None, "yerr": spread(system, y) or None}
-        axes.errorbar(*at, **errors, color=colour, linewidth=1.2, zorder=2)
-        face = theme.page if beaten[system["name"]] else colour
-        marker = MARKERS[i % len(MARKERS)]
-        axes.plot(*at, marker, markersize=7, markeredgewidth=1.6, color=colour, markerfacecolor=face, zorder=3)
-    _better_arrow(axes, x["higher_is_better"], y["higher_is_better"], theme)
-    _label_points(figure, axes, [(mean(s, x), mean(s, y), s["name"], i) for i, s in shown], theme)
+    points = [(mean(s, x), mean(s, y), s["name"], i) for i, s in shown]
+    points.sort(key=lambda point: bool(beaten[point[2]]))  # the front's names find a place first
+
+    def draw(below: Sequence[str]):
+        figure, axes = _panel(theme, width=4.0, height=3.4 + 0.19 * _legend_rows(below))
+        for axis, floor_line, score in ((axes.xaxis, axes.axvline, x), (axes.yaxis, axes.axhline, y)):
+            if (floor := floor_mean(score)) is not None:
+                floor_line(floor, color=theme.quiet, linestyle=DASHED, linewidth=1, zorder=1)
+            _scale(axes, axis, score, [system for _, system in shown])
+            axis.set_label_text(axis_label(score), color=theme.ink)
+        _front_line(axes, [point[:2] for point in points if not beaten[point[2]]], x["higher_is_better"], theme)
+        for i, system in shown:
+            colour = theme.systems[style(i)[0]]
+            at = mean(system, x), mean(system, y)
+            errors = {"xerr": spread(system, x) or None, "yerr": spread(system, y) or None}
+            axes.errorbar(*at, **errors, color=colour, linewidth=1.2, zorder=2)
+            axes.plot(*at, **_marker(i, theme, filled=not beaten[system["name"]]), zorder=3)
+        _better_arrow(axes, x["higher_is_better"], y["higher_is_better"], theme)
+        if below:
+            handles = [axes.plot([], [], **_marker(i, theme, not beaten[n]), label=n)[0] for _, _, n, i in points if n in below]
+            place = {"loc": "outside lower center", "ncols": _legend_columns(below)}
+            figure.legend(handles=handles, **place, frameon=False, labelcolor=theme.ink, fontsize=SMALL, handletextpad=0.2)
+        return figure, axes
+
+    below: list[str] = []
+    figure, axes = draw(below)
+    while hidden := _label_points(figure, axes, points, theme, below):
+        below += hidden
+        figure, axes = draw(below)  # the legend changes the room, so the names look for their places again
+    return _png(figure)
+
+
+def along(results: Mapping[str, Any], score: Mapping[str, Any], theme: Theme) -> bytes:
+    """A score against the results' axis in one small panel, PNG: means joined by a line where no value comes twice, bars of
+    one standard deviation, a dashed line for real images, and a dotted one for a system that has no place on the axis."""
+    axis = results["axis"]
+    figure, axes = _panel(theme, width=4.0, height=2.7)
+    shown = [(i, v, s) for i, (v, s) in enumerate(zip(axis["values"], results["systems"])) if mean(s, score) is not None]
+    placed = sorted(((v, i, s) for i, v, s in shown if finite(v) is not None), key=lambda item: item[:2])
+    values = [value for value, _, _ in placed]
+    if (floor := floor_mean(score)) is not None:
+        axes.axhline(floor, color=theme.quiet, linestyle=DASHED, linewidth=1, zorder=1)
+    _along_scale(axes, values, axis.get("log", False))
+    _scale(axes, axes.yaxis, score, [system for _, _, system in shown])
+    if len(set(values)) == len(values):
+        axes.plot(values, [mean(s, score) for _, _, s in placed], color=theme.quiet, linewidth=1.2, zorder=2)
+    for value, i, system in placed:
+        colour = theme.systems[style(i)[0]]
+        axes.errorbar(value, mean(system, score), yerr=spread(system, score) or None, color=colour, linewidth=1.2, zorder=2)
+        axes.plot(value, mean(system, score), **_marker(i, theme, filled=True), zorder=3)
+    for i, value, system in shown:
+        if finite(value) is None:
+            colour = theme.systems[style(i)[0]]
+            axes.axhline(mean(system, score), color=colour, linestyle=":", linewidth=1.3, zorder=1)
+            at = {"xy": (0.99, mean(system, score)), "xycoords": axes.get_yaxis_transform(), "ha": "right", "va": "bottom"}
+            axes.annotate(system["name"], **at, color=colour, fontsize=SMALL)
+    axes.set_xlabel(axis["name"], color=theme.ink)
+    axes.set_ylabel(score["unit"], color=theme.ink)
+    up = score["higher_is_better"]
+    axes.set_title(f"better {'↑' if up else '↓'}", loc="left", x=0.0, color=theme.quiet, fontsize=SMALL)
     return _png(figure)
 
 
@@ -93,10 +149,30 @@ def training(curves: Mapping[str, Sequence], theme: Theme) -> bytes:
     elif values.size and np.abs(values).max() > 30 * max(np.median(np.abs(values)), 1e-12):
         axes.set_yscale("symlog", linthresh=max(np.median(np.abs(values)), 1e-12))
     axes.set_xlabel("step", color=theme.ink)
-    columns = 2 if max(map(len, chosen_curves(curves)), default=0) <= 18 else 1
+    columns = 2 if max(map(len, chosen_curves(curves)), default=0) <= 16 else 1
     place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": columns}
-    axes.legend(**place, frameon=False, labelcolor=theme.ink, fontsize=8.5)
+    axes.legend(**place, frameon=False, labelcolor=theme.ink, fontsize=SMALL, columnspacing=1.2)
     return _png(figure)
+
+
+# The numbers as they are drawn: shares in per cent.
+
+
+def mean(system: Mapping[str, Any], score: Mapping[str, Any]) -> float | None:
+    value = ranking.mean(system, score)
+    return None if value is None else value * ranking.scale(score)
+
+
+def spread(system: Mapping[str, Any], score: Mapping[str, Any]) -> float:
+    return ranking.spread(system, score) * ranking.scale(score)
+
+
+def floor_mean(score: Mapping[str, Any]) -> float | None:
+    value = ranking.floor_mean(score)
+    return None if value is None else value * ranking.scale(score)
+
+
+# The parts of a panel.
 
 
 def _panel(theme: Theme, width: float, height: float):
@@ -109,7 +185,7 @@ def _panel(theme: Theme, width: float, height: float):
     axes = figure.add_subplot(facecolor=theme.page)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(theme.quiet)
-    axes.tick_params(which="both", color=theme.quiet, labelcolor=theme.quiet, labelsize=9.5)
+    axes.tick_params(which="both", color=theme.quiet, labelcolor=theme.quiet, labelsize=SMALL)
     axes.grid(color=theme.line, linewidth=0.7)
     axes.set_axisbelow(True)
     return figure, axes
@@ -129,7 +205,7 @@ def _scale(axes, axis, score: Mapping[str, Any], systems: Sequence[Mapping[str, 
     means = [mean(system, score) for system in systems]
     log = score["corner"] == "speed" and min(means) > 0
     ends = [m + side * spread(s, score) for m, s in zip(means, systems) for side in (-1, 1)] + means
-    if (floor := finite(score.get("floor"))) is not None:
+    if (floor := floor_mean(score)) is not None:
         ends.append(floor)
     ends = np.log10([e for e in ends if e > 0]) if log else np.array(ends)
     room = 0.16 * (np.ptp(ends) or abs(ends[0]) or 1.0)
@@ -148,40 +224,89 @@ def _better_arrow(axes, right: bool, up: bool, theme: Theme) -> None:
     """A small arrow above the axes that points to the corner where both scores are better."""
     head = {(True, True): "↗", (False, True): "↖", (True, False): "↘", (False, False): "↙"}[right, up]
     text, x, side = (f"better {head}", 1.0, "right") if right else (f"{head} better", 0.0, "left")
-    axes.set_title(text, loc=side, x=x, color=theme.quiet, fontsize=9.5)
+    axes.set_title(text, loc=side, x=x, color=theme.quiet, fontsize=SMALL)
 
 
-def _label_points(figure, axes, points: Sequence[tuple[float, float, str, int]], theme: Theme) -> None:
-    """Write each point's name (x, y, name, index of its colour) beside it, clear of markers, other names and the frame."""
+def _marker(index: int, theme: Theme, filled: bool) -> dict[str, Any]:
+    colour, marker = style(index)
+    colour = theme.systems[colour]
+    face = colour if filled else theme.page
+    return dict(marker=MARKERS[marker], markersize=7, markeredgewidth=1.6, color=colour, markerfacecolor=face, linestyle="")
+
+
+def _front_line(axes, points: Sequence[tuple[float, float]], right: bool, theme: Theme) -> None:
+    """The steps through the front's points: past each point the best that is reached stays until the next one."""
+    points = sorted(points)
+    where = "steps-pre" if right else "steps-post"  # `right`: larger x is better, so a step falls before its point
+    axes.plot(*zip(*points), color=theme.quiet, linewidth=1.1, alpha=0.75, drawstyle=where, zorder=1.5)
+
+
+def _legend_columns(names: Sequence[str]) -> int:
+    return max(1, min(3, 44 // (max(map(len, names), default=1) + 4)))
+
+
+def _legend_rows(names: Sequence[str]) -> int:
+    return -(-len(names) // _legend_columns(names))
+
+
+def _along_scale(axes, values: Sequence[float], log: bool) -> None:
+    """The axis of an ablation: ticks at its values, as far as there is room for them."""
+    from matplotlib.ticker import FormatStrFormatter, NullLocator
+
+    positive = [value for value in values if value > 0]
+    if log and positive:
+        if len(positive) == len(values):
+            axes.set_xscale("log")
+        else:  # a value of zero has no logarithm
+            axes.set_xscale("symlog", linthresh=min(positive))
+    axes.xaxis.set_minor_locator(NullLocator())
+    ticks = sorted(set(values))
+    axes.set_xticks(ticks[:: -(-len(ticks) // 7)])
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.margins(x=0.08)
+
+
+def _label_points(
+    figure, axes, points: Sequence[tuple[float, float, str, int]], theme: Theme, below: Sequence[str]
+) -> list[str]:
+    """Write each point's name (x, y, name, index of its colour) beside it, clear of markers, other names and the frame.
+
+    The names in `below` stand in the legend. Returns those for which there is no clear place, which are not written.
+    """
     figure.draw_without_rendering()  # settles the layout, so that pixels mean something
     frame = axes.get_window_extent().extents
     pixel = figure.dpi / 72
     centres = axes.transData.transform([(x, y) for x, y, _, _ in points])
-    taken = [np.concatenate([centre - 6 * pixel, centre + 6 * pixel]) for centre in centres]
+    taken = [np.concatenate([centre - 5 * pixel, centre + 5 * pixel]) for centre in centres]
+    hidden = []
     for (x, y, name, i), centre in zip(points, centres):
-        colour = theme.systems[i % len(theme.systems)]
+        if name in below:
+            continue
+        colour = theme.systems[style(i)[0]]
         label = axes.annotate(name, (x, y), (0, 0), textcoords="offset pixels", va="bottom", color=colour, fontsize=10, zorder=4)
         label.set_in_layout(False)
         box = _free_place(centre, np.array(label.get_window_extent().size), taken, frame, pixel)
-        label.set_position(box[:2] - centre)
-        taken.append(box)
+        if box is None:
+            label.remove()
+            hidden.append(name)
+        else:
+            label.set_position(box[:2] - centre)
+            taken.append(box)
+    return hidden
 
 
-def _free_place(centre, size, taken, frame, pixel) -> np.ndarray:
-    """The box (left, bottom, right, top) of this size near `centre` that covers least; the first of equals."""
-    places = []
-    for distance in (7, 13, 20, 30):
-        for direction in ((1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 0)):
+def _free_place(centre, size, taken, frame, pixel) -> np.ndarray | None:
+    """The nearest box (left, bottom, right, top) of this size beside `centre` that covers nothing, or None."""
+    for distance in (6, 10, 15):
+        for direction in ((1, 1), (-1, 1), (1, -1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1)):
             direction = np.array(direction)
             corner = centre + direction * distance * pixel + (direction - 1) / 2 * size
-            places.append(np.concatenate([corner, corner + size]))
-
-    def covered(box):
-        edges = [np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2]) for other in taken]
-        outside = np.sum(np.maximum(0, [*(frame[:2] - box[:2]), *(box[2:] - frame[2:])]))
-        return sum(np.prod(np.maximum(0, edge)) for edge in edges) + outside * size[1]
-
-    return min(places, key=covered)
+            box = np.concatenate([corner, corner + size])
+            inside = np.all(box[:2] >= frame[:2]) and np.all(box[2:] <= frame[2:])
+            apart = all(np.any(box[2:] <= other[:2]) or np.any(other[2:] <= box[:2]) for other in taken)
+            if inside and apart:
+                return box
+    return None
 
 
 def _thinned(curve: Sequence[Sequence[float]], points: int = 150) -> tuple[np.ndarray, np.ndarray]:

@@ -1,180 +1,177 @@
-"""What is measured of one trained system, and how: samples in, a JSON record with its protocol out."""
+"""How a system, or anybody's samples, are measured: against which real images, beside which floor, and what a record says."""
 
-import importlib.metadata
-import os
-import platform
-import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import UInt8
 
 from jaxgen import data
-from jaxgen.evaluation import metrics
-from jaxgen.evaluation.judge import Judge, confident_share, support_vector_judge
+from jaxgen.errors import InputError
+from jaxgen.evaluation import features as features_lib
+from jaxgen.evaluation import likelihood, record, scores, speed
+from jaxgen.evaluation.features import Extractor, classifier, pixels, support_vector
 from jaxgen.families.base import Family, Variables
-from jaxgen.sampling import balanced_labels, generate, sample_keys, sampler
+from jaxgen.sampling import balanced_labels, generate, sampler
 
-# What each score means, in the order of a table. `floor` is filled in by measurement.
-SCORES = (
-    dict(id="confident", name="confident share", corner="quality", higher_is_better=True, unit="%", digits=1,
-         explain="Share of the samples that an outside classifier, trained on real images that no model has seen, "
-         "assigns to a digit with a probability above 0.8."),
-    dict(id="frechet", name="FD-pixels", corner="quality", higher_is_better=False, unit="", digits=2,
-         explain="Fréchet distance between the Gaussians fitted to the pixels of the samples and of held-out real images."),
-    dict(id="latency_ms", name="time per image", corner="speed", higher_is_better=False, unit="ms", digits=3,
-         explain="Milliseconds per image when sampling in full batches, without compilation."),
-    dict(id="latency_one_ms", name="time for one", corner="speed", higher_is_better=False, unit="ms", digits=2,
-         explain="Milliseconds for one image in a batch of one, without compilation."),
-    dict(id="coverage", name="coverage", corner="diversity", higher_is_better=True, unit="%", digits=1,
-         explain="Share of held-out real images with a sample nearer than their fifth real neighbour (pixels, k=5)."),
-    dict(id="smallest_class", name="smallest class", corner="diversity", higher_is_better=True, unit="%", digits=1,
-         explain="Share of the samples in the class that the outside classifier sees least; a tenth would be even."),
-    dict(id="copies", name="copies", corner="check", higher_is_better=False, unit="", digits=0,
-         explain="Samples that are bit for bit a training image."),
-    dict(id="train_side", name="training side", corner="check", higher_is_better=False, unit="%", digits=0,
-         explain="Share of the samples that lie nearer to a training image than to any of as many held-out images: 50 would be "
-         "no memorisation at all, 100 is copying."),
-    dict(id="nll", name="negative log-likelihood", corner="check", higher_is_better=False, unit="nats", digits=2,
-         explain="Upper bound on the negative log-likelihood of held-out images, in nats per image: of binarised or uint8 pixels, "
-         "or of a density on [-1, 1], as the record says."),
-)  # fmt: skip
+GROUPS = 5  # of the jackknife over a single file of samples
 
 
 class References(NamedTuple):
-    """The real images that samples are measured against: the split models train on, and held-out images."""
+    """What samples are measured against.
 
-    train: data.Source
-    held_out: data.Source
-    judge: Judge | None
+    real: the reference images. floor: (real images, as many others as there are samples), or divisions of the reference
+    where there are no others; floors: their scores, {id: mean, std, values}. size: images of a set of samples that enter
+    a comparison of sets. train, held_out: where copies are looked for, against what; None where there is no training set.
+    judge, modes: classifiers, or None. space: where distances to training images are measured.
+    """
+
+    name: str
+    real: scores.View
+    floor: tuple[tuple[scores.View, scores.View], ...]
+    floors: dict[str, dict[str, Any]]
+    size: int
+    train: data.Source | None
+    held_out: data.Source | None
+    extractors: tuple[Extractor, ...]
+    judge: Extractor | None
+    modes: Extractor | None
+    space: Extractor
+    protocol: dict[str, Any]
 
 
 def references(config, load_source: Callable[[Any, str], data.Source]) -> References:
-    """train, test (with validation where the data are few enough for a judge), and the judge where there is one."""
-    train = load_source(config, "train")
-    if config.data.source != "digits":
-        return References(train, load_source(config, "test"), None)
-    spec = config.copy_and_resolve_references()
-    spec.data.test = "validation+test"
-    held_out = load_source(spec, "test")
-    return References(train, held_out, support_vector_judge(held_out.images, held_out.labels))
+    """The references of a config: its test split, or its training split where config.evaluation.split says so.
+
+    For the 8x8 digits, validation and test are the reference together, and also train the judge.
+    """
+    spec, train = config.evaluation, load_source(config, "train")
+    if spec.split not in ("test", "train"):
+        raise InputError(f"config.evaluation.split must be test or train, not '{spec.split}'")
+    if config.data.source == "digits":
+        config = config.copy_and_resolve_references()
+        config.data.test = "validation+test"
+    held_out = load_source(config, "test")
+    judge = None
+    if config.data.source == "digits":
+        judge = support_vector.extractor(held_out.images, held_out.labels)
+    real, other = (held_out, train) if spec.split == "test" else (train, held_out)
+    return build(real, other, spec, train=train, held_out=held_out, judge=judge)
 
 
-def pixels(images: np.ndarray) -> np.ndarray:
-    """Raw pixels in [0, 1] as features [N, D]."""
-    return images.reshape(len(images), -1).astype(np.float64) / 255.0
+def build(
+    real: data.Source,
+    other: data.Source | None,
+    spec,
+    *,
+    train: data.Source | None = None,
+    held_out: data.Source | None = None,
+    judge: Extractor | None = None,
+) -> References:
+    """References of the images `real`, and a floor of the images `other` (None: of halves of `real`).
 
+    spec: as config.evaluation. judge: a classifier (default: the data set's pinned one).
+    """
+    fit = train or other or real
+    extractors = tuple(features_lib.build(spec.features, fit, weights=spec.inception, resize=spec.resize))
+    judge = judge or classifier.for_source(fit.name)
+    stacked = fit.name.removeprefix("stacked:") if fit.name.startswith("stacked:") else ""
+    modes = classifier.for_source(stacked) if stacked else None
+    space = pixels.extractor(fit.images, fit.name, data.fingerprint(fit))
+    every = {e.name: e for e in (*extractors, *([judge] if judge else []))}.values()
 
-def training_side(features: np.ndarray, refs: References) -> float:
-    """Share of samples nearer to the training images than to as many held-out ones (after Meehan et al. 2020)."""
-    count = min(len(refs.train.images), len(refs.held_out.images))
-    train, held_out = (pixels(source.images[:count]) for source in (refs.train, refs.held_out))
-    nearer = metrics.nearest_distance(features, train) < metrics.nearest_distance(features, held_out)
-    return float(np.mean(nearer))
+    def seen(images):
+        return scores.view(images, list(every), keep=True)
 
-
-def score_samples(images: np.ndarray, refs: References) -> dict[str, float]:
-    """All scores of one set of uint8 images that need nothing but the images."""
-    features, real = pixels(images), pixels(refs.held_out.images)
-    scores = {
-        "train_side": 100.0 * training_side(features, refs),
-        "frechet": metrics.frechet_distance(real, features),
-        "coverage": 100.0 * metrics.density_coverage(real, features)[1],
-        "copies": float(metrics.exact_copies(images, refs.train.images)),
+    chosen = np.random.default_rng(0).permutation(len(real.images))[: spec.reference_images or None]
+    reference, count = seen(real.images[np.sort(chosen)]), len(spec.seeds)
+    if other is None:
+        size = min(spec.num, len(reference.images))
+        half = min(size, len(reference.images) // 2)
+        order = [np.random.default_rng(i).permutation(len(reference.images)) for i in range(count)]
+        floor = tuple((reference.take(o[half:]), reference.take(o[:half])) for o in order)
+        told = f"{count} random divisions of the reference: {half} images against the others"
+    else:
+        size = min(spec.num, len(other.images))
+        order = np.random.default_rng(0).permutation(len(other.images))
+        parts = [order[i * size : (i + 1) * size] for i in range(max(1, min(count, len(order) // size)))]
+        floor = tuple((reference, seen(other.images[np.sort(part)])) for part in parts)
+        told = f"{len(parts)} disjoint set{'s' * (len(parts) > 1)} of {size} other real images, {other.name}"
+    protocol = {
+        "images": f"uint8 {real.images.shape[1:]}",
+        "reference": f"{len(reference.images)} images, {real.name}",
+        "floor": told,
+        "images in a comparison of sets": size,
+        "k": f"{scores.K_PRECISION} for precision and recall, {scores.K_COVERAGE} for density and coverage, strictly nearer",
+        **{f"features {e.name}": {"sha256": e.digest[:16], **e.protocol} for e in every},
+        **({"modes": {"classifier": modes.name, **modes.protocol}} if modes else {}),
     }
-    if refs.judge is not None:
-        probabilities = refs.judge.probabilities(images)
-        shares = metrics.class_shares(probabilities.argmax(axis=1), refs.judge.num_classes)
-        scores |= {"confident": 100.0 * confident_share(probabilities), "smallest_class": 100.0 * float(shares.min())}
-    return scores
-
-
-def floors(refs: References, num: int) -> dict[str, float]:
-    """The same scores for real training images against the held-out ones, as many as there are up to `num`."""
-    scores = score_samples(refs.train.images[:num], refs)
-    return {name: value for name, value in scores.items() if name not in ("copies", "train_side")}
-
-
-def summary(values: list[float]) -> dict[str, Any]:
-    """Mean and standard deviation over seeds, and the values themselves."""
-    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
-            "values": values}  # fmt: skip
-
-
-def _seconds(run: Callable[[], Any], repeats: int) -> list[float]:
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(run())
-        times.append(time.perf_counter() - start)
-    return times
-
-
-def speed(family: Family, variables: Variables, options, num_classes: int, batch_size: int, repeats: int = 5):
-    """(seconds per image in batches, seconds for one image), by repeats, without compilation and without key creation."""
-    run = sampler(family, options)
-
-    def per_image(size):
-        keys, labels = jax.block_until_ready(sample_keys(0, 0, size)), balanced_labels(size, num_classes)
-        seconds = _seconds(lambda: run(variables, keys, labels)[0], repeats + 1)[1:]  # the first call compiles
-        return [s / size for s in seconds]
-
-    return per_image(batch_size), per_image(1)
-
-
-def log_probability(config, family: Family, variables: Variables, source: data.Source) -> dict[str, Any] | None:
-    """Nats per held-out image, or None for a system without a likelihood or a config that does not ask for it."""
-    count, options = config.evaluation.log_prob_images, dict(config.evaluation.log_prob)
-    if family.log_prob is None or not count:
-        return None
-    source = source._replace(
-        images=source.images[:count], labels=None if source.labels is None else source.labels[:count]
+    each = [scores.set_scores(b, a, extractors, judge, modes) for a, b in floor]
+    floors = {name: record.summary([found[name] for found in each]) for name in each[0]}
+    return References(
+        real.name, reference, floor, floors, size, train, held_out, extractors, judge, modes, space, protocol
     )
-    size, kinds = min(config.sample.batch_size, len(source.images)), {}
-
-    @jax.jit
-    def nats(batch, index):
-        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(index)
-        with jax.default_matmul_precision("highest"):
-            result = family.log_prob(variables, data.prepare(batch, keys, flip=False), keys, **options)
-        kinds.update(kind=result.kind, of=result.of)
-        return result.nats
-
-    values = []
-    for i, batch in enumerate(data.eval_batches(source, size)):
-        mask = batch.pop("mask")
-        values.append(np.asarray(nats(batch, np.arange(i * size, (i + 1) * size)))[mask])
-    values = -np.concatenate(values).astype(np.float64)
-    bits = float(values.mean() / np.log(2.0) / np.prod(source.images.shape[1:]))
-    if kinds["of"] == "gaussian":  # a density of dequantised images: a grey level is 1/127.5 wide (Theis et al. 2016)
-        bits += float(np.log2(127.5))
-    error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-    return {"nats": float(values.mean()), "standard_error": error, "bits_per_dimension": bits, "images": len(values),
-            "options": options, **kinds}  # fmt: skip
 
 
-def commit() -> str:
-    """The source's git commit, with a + where files differ from it; "unknown" outside a repository."""
-    folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    try:
-        head = subprocess.run(["git", "-C", folder, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
-        dirty = subprocess.run(["git", "-C", folder, "status", "--porcelain"], capture_output=True, text=True)
-    except OSError:
-        return "unknown"
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else "unknown"
+def check_images(images: np.ndarray, refs: References, where: str) -> None:
+    """Raises InputError unless `images` are uint8 of the reference's shape."""
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        raise InputError(f"{where}: the images are {images.dtype}, expected uint8: quantise them as np.round(255 * x)")
+    if images.shape[1:] != refs.real.images.shape[1:]:
+        raise InputError(
+            f"{where}: the images are {images.shape[1:]}, those of {refs.name} are {refs.real.images.shape[1:]}"
+        )
 
 
-def machine() -> dict[str, Any]:
-    """Device and versions, for a record."""
-    device = jax.devices()[0]
+def score_samples(images: UInt8[np.ndarray, "N H W C"], refs: References) -> dict[str, float]:
+    """All scores of one set of images that need nothing but the images. Shares are fractions."""
+    return _score(_seen(images, refs), refs)
+
+
+def _seen(images: np.ndarray, refs: References) -> scores.View:
+    check_images(images, refs, "samples")
+    every = {e.name: e for e in (*refs.extractors, *([refs.judge] if refs.judge else []))}.values()
+    return scores.view(images, list(every))
+
+
+def _score(generated: scores.View, refs: References) -> dict[str, float]:
+    found = scores.set_scores(generated.take(slice(refs.size)), refs.real, refs.extractors, refs.judge, refs.modes)
+    if refs.train is not None and refs.held_out is not None:
+        found |= scores.guard_scores(generated.images, refs.train.images, refs.held_out.images, refs.space)
+    return found
+
+
+def against_floor(found: Mapping[str, Any], floor: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores, each with its multiple of its floor where that is positive."""
+    def times(name, value):
+        beside = floor.get(name, {}).get("mean", 0.0)
+        return {**value, "times_floor": value["mean"] / beside} if beside > 0 else value
+
+    return {name: times(name, value) for name, value in found.items()}
+
+
+def evaluate_samples(sets: Sequence[np.ndarray], refs: References) -> dict[str, Any]:
+    """The record of anybody's samples: several sets (seeds) give mean and standard deviation over them; a single one a
+    standard deviation by the jackknife that leaves out a fifth of it."""
+    views = [_seen(images, refs) for images in sets]
+    each = [_score(view, refs) for view in views]
+    found = {name: record.summary([one[name] for one in each]) for name in each[0]}
+    spread = f"standard deviation over {len(sets)} sets"
+    if len(sets) == 1:
+        spread = f"jackknife that leaves out one of {GROUPS} parts of the samples"
+        parts = np.array_split(np.random.default_rng(0).permutation(len(sets[0])), GROUPS)
+        keep = [np.sort(np.concatenate(parts[:i] + parts[i + 1 :])) for i in range(GROUPS)]
+        left = [_score(views[0].take(index), refs) for index in keep]
+        for name, value in found.items():
+            values = np.array([one[name] for one in left])
+            value["std"] = float(np.sqrt((GROUPS - 1) * np.mean((values - values.mean()) ** 2)))
     return {
-        "device": device.device_kind if device.platform != "cpu" else f"CPU ({platform.machine()})",
-        "devices": jax.device_count(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "python": platform.python_version(),
-        **{package: importlib.metadata.version(package) for package in ("jax", "flax", "optax", "numpy")},
+        "scores": against_floor(found, refs.floors),
+        "floors": refs.floors,
+        "protocol": {"samples": [len(images) for images in sets], "spread": spread, **refs.protocol},
+        "machine": record.machine(),
+        "commit": record.commit(),
     }
 
 
@@ -202,32 +199,38 @@ def evaluate(
                           progress=progress)  # fmt: skip
         kept = images if kept is None else kept
         per_seed.append(score_samples(images, refs))
-    scores = {name: summary([scores[name] for scores in per_seed]) for name in per_seed[0]}
-    batched, single = speed(family, variables, options, classes, config.sample.batch_size)
-    scores["latency_ms"] = summary([1000.0 * s for s in batched])
-    scores["latency_one_ms"] = summary([1000.0 * s for s in single])
-    likelihood = log_probability(config, family, variables, refs.held_out)
-    if likelihood is not None:
-        scores["nll"] = {"mean": likelihood["nats"], "std": likelihood["standard_error"], "values": [likelihood["nats"]]}
-    record = {
-        "scores": scores,
-        "floors": floors(refs, spec.num),
-        "log_prob": likelihood,
+    found = {name: record.summary([one[name] for one in per_seed]) for name in per_seed[0]}
+    took = speed.sampling(family, variables, options, classes, config.sample.batch_size)
+    found["latency_ms"] = record.summary([1000.0 * s for s in took.per_image])
+    found["latency_one_ms"] = record.summary([1000.0 * s for s in took.one])
+    source = refs.held_out or refs.train
+    likely = likelihood.log_probability(config, family, variables, source)
+    if likely is not None:
+        found["nll"] = {"mean": likely["nats"], "std": likely["standard_error"], "values": [likely["nats"]]}
+    for name, value in (likelihood.reconstruction(config, family, variables, source) or {}).items():
+        found[name] = record.summary([value])
+    return {
+        "scores": against_floor(found, refs.floors),
+        "floors": refs.floors,
+        "log_prob": likely,
         "nfe": family.nfe(**options),
         "parameters": int(sum(np.prod(x.shape) for x in jax.tree.leaves(variables["params"]))),
+        "cost": {
+            "best_batch": took.best_batch,
+            "ms_per_image_by_batch": {str(size): 1000.0 * s for size, s in took.by_batch.items()},
+            "compile_seconds": took.compile_seconds,
+            "sampling_memory_bytes": took.memory_bytes,
+            "sampling_flops_per_image": took.flops_per_image,
+        },
         "protocol": {
             "samples per seed": spec.num,
             "seeds": list(spec.seeds),
             "sampler": {**family.sample_options, **options},
+            "guidance": options.get("guidance", "none"),
             "parameters": "raw" if ema is None else f"average of rate {ema}",
             "sampling batch size": config.sample.batch_size,
-            "images": "uint8",
-            "features": "raw pixels / 255",
-            "reference": f"{len(refs.held_out.images)} held-out images, {refs.held_out.name}",
-            "floor": f"{min(spec.num, len(refs.train.images))} training images in place of the samples",
-            "judge": refs.judge.name if refs.judge else "none for this data set",
+            **refs.protocol,
         },
-        "machine": machine(),
-        "commit": commit(),
-    }
-    return record, kept
+        "machine": record.machine(),
+        "commit": record.commit(),
+    }, kept  # fmt: skip

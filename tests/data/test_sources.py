@@ -73,3 +73,28 @@ def test_fingerprint_follows_the_content_only():
 def test_errors(source, split, shape, message):
     with pytest.raises(InputError, match=message):
         load(source, split, image_shape=shape)
+
+
+def test_stacked_images_hold_three_labelled_digits_each():
+    base, stacked = load("digits", "train"), load("stacked:digits", "train", image_shape=(8, 8, 3))
+    known = dict(rows(base))
+    assert stacked.num_classes == 1000 and len(stacked.images) == 25_600
+    for image, label in zip(stacked.images[:200], stacked.labels[:200], strict=True):
+        a, b, c = (known[np.ascontiguousarray(image[..., i : i + 1]).tobytes()] for i in range(3))
+        assert label == 100 * a + 10 * b + c
+    # 25,600 draws of 1,000 nearly equal classes: all appear, as Poisson counts of mean 25.6
+    counts = np.bincount(stacked.labels, minlength=1000)
+    assert counts.min() > 3 and counts.max() < 65
+    part = load("stacked:digits", "train[100:120]")
+    np.testing.assert_array_equal(part.images, stacked.images[100:120])
+    test = load("stacked:digits", "test[:50]")
+    train = {image.tobytes() for image in base.images[..., 0]}
+    assert not any(np.ascontiguousarray(image[..., 0]).tobytes() in train for image in test.images)
+
+
+def test_only_grey_labelled_images_can_be_stacked(tmp_path):
+    np.savez(tmp_path / "grey.npz", images=np.zeros((4, 8, 8), np.uint8))
+    with pytest.raises(InputError, match="grey images with labels"):
+        load(f"stacked:npz:{tmp_path / 'grey.npz'}", "train")
+    with pytest.raises(InputError, match="unknown data source"):
+        load("stacked:", "train")

@@ -1,40 +1,85 @@
-"""The digits' judge and what is measured of a set of samples."""
+"""References, floors and what is measured of a set of samples."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxgen import config as config_lib
-from jaxgen.evaluation import protocol
-from jaxgen.families import Family, LogProb
+from jaxgen import data
+from jaxgen.errors import InputError
+from jaxgen.evaluation import protocol, record
 from jaxgen.training import load_source
 
 
-@pytest.fixture(scope="module")
-def refs():
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAXGEN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def digits_config(**evaluation):
     config = config_lib.default()
     config.data.update(source="digits", image_shape=(8, 8, 1), num_classes=10)
-    return protocol.references(config, load_source)
+    config.evaluation.update(evaluation)
+    return config
+
+
+@pytest.fixture(scope="module")
+def refs(cache):
+    return protocol.references(digits_config(), load_source)
 
 
 def test_real_digits_score_as_published_for_this_classifier(refs):
     """The share of one real half that the judge of the other is sure of is about 0.89 to 0.93, depending on the halves."""
-    floor = protocol.floors(refs, 1000)
-    assert 88.0 < floor["confident"] < 95.0
-    assert floor["smallest_class"] > 9.0
+    floor = refs.floors
+    assert 0.88 < floor["confident"]["mean"] < 0.95
+    assert floor["smallest_class"]["mean"] > 0.09
     assert "copies" not in floor
+
+
+def test_the_floor_has_the_size_of_the_samples_and_shares_no_image_with_the_reference(refs):
+    assert refs.size == 898 == len(refs.train.images)  # of the 1,000 samples asked for, as many as there are other real images
+    reference = {image.tobytes() for image in refs.real.images}
+    for real, other in refs.floor:
+        assert len(other.images) == refs.size and len(real.images) == 899
+        assert not any(image.tobytes() in reference for image in other.images)
+
+
+def test_floors_of_a_large_set_are_disjoint_draws():
+    config = digits_config(num=200)
+    refs = protocol.references(config, load_source)
+    drawn = [{image.tobytes() for image in other.images} for _, other in refs.floor]
+    assert len(drawn) == 3 and not drawn[0] & drawn[1] and not drawn[1] & drawn[2]
+    assert all(score["std"] > 0 for name, score in refs.floors.items() if name.startswith("frechet"))
+
+
+def test_the_training_split_can_be_the_reference():
+    refs = protocol.references(digits_config(split="train"), load_source)
+    assert len(refs.real.images) == 898 and "digits train" in refs.protocol["reference"]
+    with pytest.raises(InputError, match=r"evaluation\.split"):
+        protocol.references(digits_config(split="validation"), load_source)
+
+
+def test_without_other_images_the_floor_is_half_against_half():
+    real = data.load("digits", "test")
+    refs = protocol.build(real, None, config_lib.default().evaluation)
+    for rest, half in refs.floor:
+        assert (len(half.images), len(rest.images)) == (225, 225)
+    assert refs.train is None and "copies" not in protocol.score_samples(real.images[:100], refs)
 
 
 def test_noise_copies_and_collapse_are_told_apart(refs):
     rng = np.random.default_rng(0)
     noise = protocol.score_samples(rng.integers(0, 256, (200, 8, 8, 1), dtype=np.uint8), refs)
-    assert noise["confident"] < 20.0 and noise["coverage"] < 20.0 and noise["copies"] == 0
+    assert noise["confident"] < 0.2 and noise["coverage"] < 0.2 and noise["copies"] == 0 and noise["precision_pca64"] < 0.2
     copies = protocol.score_samples(refs.train.images[:200], refs)
-    assert copies["copies"] == 200 and copies["train_side"] == 100.0
+    assert copies["copies"] == 200 and copies["train_side"] == 1.0
+    assert copies["copy_rate"] == 1.0 and copies["distance_ratio"] == 0.0
     held_out = protocol.score_samples(refs.held_out.images[:200], refs)
-    assert held_out["train_side"] == 0.0 and held_out["copies"] == 0
+    assert held_out["train_side"] == 0.0 and held_out["copies"] == 0 and held_out["duplicates"] == 0
     collapsed = protocol.score_samples(np.repeat(refs.held_out.images[:1], 200, axis=0), refs)
-    assert collapsed["smallest_class"] == 0.0 and collapsed["coverage"] < 5.0
+    assert collapsed["smallest_class"] == 0.0 and collapsed["coverage"] < 0.05 and collapsed["duplicates"] > 0
+    assert collapsed["class_distance"] > 0.8 and collapsed["vendi"] == pytest.approx(1.0) and collapsed["ms_ssim"] == 1.0
 
 
 def test_a_judge_never_saw_what_models_train_on(refs):
@@ -42,21 +87,36 @@ def test_a_judge_never_saw_what_models_train_on(refs):
     assert not any(image.tobytes() in train for image in refs.held_out.images)
 
 
+def test_a_single_file_has_the_spread_of_a_binomial(refs):
+    """The share of a yes or no over n images has the standard deviation sqrt(p (1 - p) / n), which the jackknife estimates."""
+    images = refs.train.images
+    found = protocol.evaluate_samples([images], refs)["scores"]["confident"]
+    p = found["mean"]
+    assert found["std"] == pytest.approx(np.sqrt(p * (1 - p) / len(images)), rel=0.75)
+
+
+def test_several_files_have_the_spread_of_their_scores(refs):
+    sets = [refs.train.images[:300], refs.train.images[300:600]]
+    made = protocol.evaluate_samples(sets, refs)
+    each = [protocol.score_samples(images, refs)["frechet"] for images in sets]
+    assert made["scores"]["frechet"]["mean"] == pytest.approx(np.mean(each))
+    assert made["scores"]["frechet"]["std"] == pytest.approx(np.std(each, ddof=1))
+    floor = made["floors"]["frechet"]["mean"]
+    assert made["scores"]["frechet"]["times_floor"] == pytest.approx(np.mean(each) / floor)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((50, 8, 8, 1)), "float64, expected uint8"),
+        (np.zeros((50, 28, 28, 1), np.uint8), r"\(28, 28, 1\)"),
+        (np.zeros((4, 8, 8, 1), np.uint8), "more than 5"),
+    ],
+)
+def test_images_that_cannot_be_scored_are_named(refs, images, message):
+    with pytest.raises(InputError, match=message):
+        protocol.score_samples(images, refs)
+
+
 def test_summary_is_mean_and_sample_standard_deviation():
-    assert protocol.summary([1.0, 3.0]) == {"mean": 2.0, "std": pytest.approx(np.sqrt(2.0)), "values": [1.0, 3.0]}
-
-
-def test_bits_per_dimension_of_a_density_count_the_width_of_a_grey_level():
-    """A uniform density 1/2 on [-1, 1] gives each of the 255 intervals between grey levels 1/255: log2(255) bits a pixel."""
-    config = config_lib.default()
-    config.data.update(source="digits", image_shape=(8, 8, 1), num_classes=10)
-    config.evaluation.log_prob_images = 4
-    source = load_source(config, "test")
-
-    def log_prob(variables, batch, keys):
-        return LogProb(jnp.full(len(keys), 64 * np.log(0.5)), "exact", "gaussian")
-
-    family = Family((), None, None, None, {}, None, log_prob=log_prob)
-    record = protocol.log_probability(config, family, {}, source)
-    assert record["bits_per_dimension"] == pytest.approx(np.log2(255.0), rel=1e-4)
-    assert (record["images"], record["kind"]) == (4, "exact")
+    assert record.summary([1.0, 3.0]) == {"mean": 2.0, "std": pytest.approx(np.sqrt(2.0)), "values": [1.0, 3.0]}

@@ -1,0 +1,60 @@
+"""What every record holds beside its scores: machine, versions, commit; and how records are written and summed up."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and sample standard deviation (0 for one value), and the values themselves."""
+    values = [float(v) for v in values]
+    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+            "values": values}  # fmt: skip
+
+
+def commit() -> str:
+    """The source's git commit, with a + where files differ from it; "unknown" outside a repository."""
+    folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    try:
+        head = subprocess.run(["git", "-C", folder, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+        dirty = subprocess.run(["git", "-C", folder, "status", "--porcelain"], capture_output=True, text=True)
+    except OSError:
+        return "unknown"
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else "unknown"
+
+
+def machine() -> dict[str, Any]:
+    """Device and versions."""
+    device = jax.devices()[0]
+    return {
+        "device": device.device_kind if device.platform != "cpu" else f"CPU ({platform.machine()})",
+        "devices": jax.device_count(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in ("jax", "flax", "optax", "numpy")},
+    }
+
+
+def write(record: dict[str, Any], path: str) -> None:
+    """A record as JSON, atomically."""
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(f"{path}.tmp", "w") as file:
+        json.dump(record, file, indent=2, default=float)
+        file.write("\n")
+    os.replace(f"{path}.tmp", path)
+
+
+def read(path: str) -> dict[str, Any] | None:
+    """A record written before; None where there is none that can be read."""
+    try:
+        with open(path) as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,87 @@
+"""What sampling costs: seconds per image without compilation, compilation apart, memory and FLOPs as XLA counts them."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxgen.families.base import Family, Variables
+from jaxgen.sampling import balanced_labels, sample_keys, sampler
+
+
+class Speed(NamedTuple):
+    """Sampling: seconds per image by repeats, in the fastest of the batch sizes tried and in a batch of one; the fastest
+    size and every size's seconds per image; seconds to compile and bytes held at the config's batch size; FLOPs an image.
+    """
+
+    per_image: list[float]
+    one: list[float]
+    best_batch: int
+    by_batch: dict[int, float]
+    compile_seconds: float
+    memory_bytes: int
+    flops_per_image: float
+
+
+def sampling(
+    family: Family, variables: Variables, options: Mapping[str, Any], num_classes: int, batch_size: int, repeats: int = 5
+) -> Speed:
+    """Times the sampler for batches of 1, 1/16, 1/4 and all of `batch_size`; random keys are made beforehand."""
+    run = sampler(family, options)
+    sizes = sorted({1, max(1, batch_size // 16), max(1, batch_size // 4), batch_size})
+    times, compiled = {}, None
+    for size in sizes:
+        arguments = variables, sample_keys(0, 0, size), balanced_labels(size, num_classes)
+        if size == batch_size:
+            with _no_cache():
+                start = time.perf_counter()
+                compiled = run.lower(*arguments).compile()
+                compile_seconds = time.perf_counter() - start
+        else:
+            compiled = run.lower(*arguments).compile()
+        times[size] = [seconds / size for seconds in _seconds(lambda: compiled(*arguments), repeats)]  # noqa: B023
+    by_batch = {size: float(np.mean(values)) for size, values in times.items()}
+    best = min(by_batch, key=by_batch.get)
+    per_image = flops(compiled) / batch_size * family.nfe(**options)  # a sampler of n network calls is a loop of n
+    return Speed(times[best], times[1], best, by_batch, compile_seconds, _memory(compiled), per_image)
+
+
+def _seconds(run: Callable[[], Any], repeats: int) -> list[float]:
+    """Seconds of each call after the first; fewer calls where each takes seconds."""
+    times: list[float] = []
+    jax.block_until_ready(run())
+    while len(times) < repeats and not (len(times) >= 2 and sum(times) > 10.0):
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def flops(compiled) -> float:
+    """FLOPs of a compiled program by XLA's cost analysis, which counts the body of a loop once."""
+    analysis = compiled.cost_analysis()
+    return float((analysis[0] if isinstance(analysis, list) else analysis or {}).get("flops", float("nan")))
+
+
+def _memory(compiled) -> int:
+    """Bytes of arguments, results and what lies between: the most that the program holds at once."""
+    sizes = compiled.memory_analysis()
+    return int(sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes - sizes.alias_size_in_bytes)
+
+
+@contextlib.contextmanager
+def _no_cache() -> Iterator[None]:
+    """Compilation without the persistent cache, so that its time is that of compiling."""
+    from jax.experimental.compilation_cache import compilation_cache
+
+    enabled = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # else a decision made earlier would stand
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", enabled)
+        compilation_cache.reset_cache()

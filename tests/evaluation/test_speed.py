@@ -1,0 +1,47 @@
+"""What sampling costs, for samplers whose cost is known."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxgen.evaluation import speed
+from jaxgen.families import Family
+
+SIZE = 32
+
+
+def matrices(count):
+    """A sampler of `count` products with a [1024, 1024] matrix in a loop."""
+
+    def sample(variables, keys, label):
+        x = jax.vmap(lambda key: jax.random.uniform(key, (SIZE * SIZE,)))(keys)
+        x, _ = jax.lax.scan(lambda x, _: (jnp.tanh(x @ variables["w"]), None), x, length=count)
+        return x.reshape(-1, SIZE, SIZE, 1)
+
+    return Family((), None, None, sample, {}, lambda: count)
+
+
+def test_flops_memory_and_batches_of_matrix_products():
+    variables = {"w": jnp.full((SIZE**2, SIZE**2), 1e-3)}
+    found = speed.sampling(matrices(4), variables, {}, 0, batch_size=16, repeats=2)
+    # beside the products stand the random numbers and the quantisation, a few operations a pixel
+    assert found.flops_per_image == pytest.approx(4 * 2 * SIZE**4, rel=0.05)
+    assert sorted(found.by_batch) == [1, 4, 16] and found.best_batch in found.by_batch
+    assert found.by_batch[found.best_batch] == min(found.by_batch.values())
+    # a matrix is read once for all images of a batch, so a batch of one cannot be the fastest
+    assert found.best_batch > 1 and len(found.one) == 2
+    assert found.memory_bytes > 4 * SIZE**4
+    assert found.compile_seconds > 0.0
+
+
+def test_compile_seconds_do_not_come_from_the_persistent_cache(monkeypatch):
+    seen = []
+    lowered = jax.stages.Lowered.compile
+
+    def compile(self, *arguments, **keywords):
+        seen.append(jax.config.jax_enable_compilation_cache)
+        return lowered(self, *arguments, **keywords)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", compile)
+    speed.sampling(matrices(1), {"w": jnp.eye(SIZE**2)}, {}, 0, batch_size=1, repeats=1)
+    assert seen == [False] and jax.config.jax_enable_compilation_cache
