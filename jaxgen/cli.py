@@ -76,7 +76,9 @@ def _evaluate_flags(values: flags.FlagValues, arguments: list[str]) -> None:
     flags.DEFINE_list(
         "samples", None, "without a model: npz files or folders of samples, one for each seed", flag_values=values
     )
-    flags.DEFINE_string("reference", None, "real images for --samples: tfds:NAME, npz:PATH, folder:PATH, digits", flag_values=values)
+    flags.DEFINE_string(
+        "reference", None, "real images for --samples: tfds:NAME, npz:PATH, folder:PATH, digits", flag_values=values
+    )
     flags.DEFINE_string("split", None, "split of --reference (default: test, else train)", flag_values=values)
     flags.DEFINE_string("data_dir", None, "where tfds looks", flag_values=values)
     flags.DEFINE_list("features", [], "extractors for --samples: classifier, pixels, inception768, ...", flag_values=values)
@@ -171,11 +173,12 @@ def evaluate(values: flags.FlagValues) -> int:
     refs = protocol.references(run.config, load_source)
     total = run.config.evaluation.num * len(run.config.evaluation.seeds)
     with logging.progress_bar(total, 0, "samples", values.progress, unit="image") as bar:
-        found, _ = protocol.evaluate(
+        found, images = protocol.evaluate(
             run.config, run.family, run.variables, refs,
             options=_sampling_options(values, run), ema=run.ema, progress=bar.update,
         )  # fmt: skip
     found["cost"] |= training_cost(run, values.workdir)
+    record.keep_samples(images, values.workdir)
     path = os.path.join(values.workdir, "evaluation.json")
     record.write({**found, "step": run.step, "workdir": values.workdir}, path)
     _print_scores(found, scores.describe(refs.extractors, refs.judge))
@@ -215,13 +218,18 @@ def _print_scores(found: dict, described: list[dict]) -> None:
     """A line for each score: mean, standard deviation, and the floor with the multiple of it."""
     from jaxgen.evaluation.ranking import number
 
+    rows = [("", "score", "", "real images")]
     for score in described:
         if score["id"] in found["scores"]:
             value, floor = found["scores"][score["id"]], found["floors"].get(score["id"])
-            beside = "" if floor is None else f"   real images {number(floor['mean'], score)}"
+            spread = f"± {number(value['std'], score)} {score['unit']}" if value["std"] else score["unit"]
+            beside = "" if floor is None else number(floor["mean"], score)
             beside += f" (x {value['times_floor']:.2f})" if "times_floor" in value else ""
-            spread = f" ± {number(value['std'], score)}" if value["std"] else ""
-            print(f"{score['name']:>28}  {number(value['mean'], score)}{spread} {score['unit']}{beside}")
+            rows.append((score["name"], number(value["mean"], score), spread, beside))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for name, value, spread, beside in rows:
+        line = f"{name:<{widths[0]}}  {value:>{widths[1]}} {spread:<{widths[2]}}  {beside}"
+        print(line.rstrip())
 
 
 def compare(values: flags.FlagValues) -> int:

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-import numpy as np
-
 import jaxgen
 from jaxgen import config as config_lib
 from jaxgen.errors import InputError
@@ -104,8 +102,8 @@ def measured(system: System, refs: protocol.References, folder: str, training: s
         )
     found["cost"] |= training_cost(run, training)
     found = {**found, "step": run.step, "workdir": training, "key": key}
-    np.savez_compressed(os.path.join(folder, "samples.npz"), arr_0=images)
-    logging.write_png(os.path.join(folder, "samples.png"), images[:GRID_SAMPLES])
+    record.keep_samples(images, folder)
+    logging.write_png(os.path.join(folder, "samples.png"), images[config.evaluation.seeds[0]][:GRID_SAMPLES])
     record.write(found, path)
     return found
 
@@ -147,15 +145,14 @@ def compare(
     systems = load_systems(experiment)
     refs = protocol.references(systems[0].config, load_source)
     described = scores.describe(refs.extractors, refs.judge)
-    for text in require:
-        ranking.requirement(text, described)
+    required = {ranking.requirement(text, described)[0] for text in require}
     os.makedirs(workdir, exist_ok=True)
     logging.write_png(os.path.join(workdir, "real.png"), refs.real.images[:GRID_SAMPLES])
     parts = [run_system(system, refs, workdir, progress) for system in systems]
     first = parts[0]["record"]
     per_system = {name for part in parts for name, value in part["record"]["protocol"].items()
                   if value != first["protocol"].get(name)} | {"sampler", "guidance", "parameters"}  # fmt: skip
-    present = {name for part in parts for name in part["scores"]}
+    present = required | {name for part in parts for name in part["scores"]}
     results = {
         "title": experiment.title,
         "question": experiment.question,

@@ -1,5 +1,6 @@
 """The report as one HTML page: no script, nothing outside the file, readable on a phone, by day and by night."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,9 +63,15 @@ def _answer(lines: Sequence[str]) -> str:
         label, _, says = line.partition(": ")
         rows.setdefault(label, []).append(says)
     items = "\n".join(
-        f"<div><dt>{text(label)}</dt>{''.join(f'<dd>{text(each)}</dd>' for each in says)}</div>" for label, says in rows.items()
+        f"<div><dt>{text(label)}</dt>{''.join(f'<dd>{_joined(text(each))}</dd>' for each in says)}</div>"
+        for label, says in rows.items()
     )
     return f'<dl class="answer">\n{items}\n</dl>' if rows else ""
+
+
+def _joined(words: str) -> str:
+    """No line break between a number and its unit."""
+    return re.sub(r"(?<=\d) (?=(%|ms|nats|dB)(\W|$))", "\N{NO-BREAK SPACE}", words)
 
 
 def _requirements(lines: Sequence[str]) -> str:

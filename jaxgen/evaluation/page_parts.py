@@ -27,7 +27,7 @@ STYLE = """* { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif; }
-main { max-width: 70rem; margin: 0 auto; padding: 3rem 1.25rem 4rem; }
+main { max-width: 76rem; margin: 0 auto; padding: 3rem 1.25rem 4rem; }
 h1 { font-size: clamp(1.6rem, 1.2rem + 1.8vw, 2.25rem); line-height: 1.2; letter-spacing: -.015em; margin: 0 0 .6rem; }
 h2 { font-size: 1.2rem; line-height: 1.3; margin: 3.25rem 0 .35rem; }
 h3 { font-size: .95rem; font-weight: 600; margin: 1.75rem 0 .5rem; }
@@ -38,41 +38,45 @@ p { margin: 0 0 .75rem; max-width: 46rem; }
 .answer div { display: grid; grid-template-columns: 6rem 1fr; gap: 0 1rem; padding: .3rem 0; }
 .answer dt { font-weight: 600; }
 .answer dd { margin: 0; max-width: 50rem; grid-column: 2; }
+.answer dd + dd { margin-top: .3rem; }
 .scroll { overflow-x: auto; margin: .75rem 0 0; background:
   linear-gradient(90deg, var(--page) 40%, transparent) 0 0 / 2rem 100% no-repeat local,
   linear-gradient(270deg, var(--page) 40%, transparent) 100% 0 / 2rem 100% no-repeat local,
   linear-gradient(90deg, var(--shade), transparent) 0 0 / .7rem 100% no-repeat scroll,
   linear-gradient(270deg, var(--shade), transparent) 100% 0 / .7rem 100% no-repeat scroll; }
 .scroll:focus-visible { outline: 2px solid var(--quiet); outline-offset: 3px; }
-table { border-collapse: collapse; font-size: .925rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: separate; border-spacing: 0; font-size: .925rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .5rem .9rem .5rem 0; text-align: left; vertical-align: baseline; white-space: nowrap; }
 th { font-weight: 600; }
-tbody tr { border-top: 1px solid var(--line); }
-thead + tbody tr:first-child { border-top: 1.5px solid var(--ink); }
+tbody tr > * { border-top: 1px solid var(--line); }
+thead + tbody tr:first-child > * { border-top: 1.5px solid var(--ink); }
 thead th { vertical-align: bottom; line-height: 1.3; }
 .unit { display: block; font-weight: 400; font-size: .8rem; color: var(--quiet); }
 .scores { width: 100%; }
 th[title] { cursor: help; }
-.scores thead th[title] { white-space: normal; min-width: 6.25rem; }
+.scores thead th[title] { white-space: normal; min-width: 5.5rem; }
 .scores .group, .runs .group { font-size: .75rem; letter-spacing: .07em; text-transform: uppercase;
   color: var(--quiet); padding-bottom: 0; }
 .scores .edge, .runs .edge { border-left: 1px solid var(--line); padding-left: .9rem; }
 .scores td { text-align: right; padding-right: 0; }
 .scores td.spread { text-align: left; padding: .5rem .9rem .5rem .35rem; color: var(--quiet); font-size: .8rem; }
-.scores .best { font-weight: 700; }
-.scores .best::before { content: "● "; font-size: .55rem; vertical-align: .12rem; color: var(--c); }
+.best { font-weight: 700; }
+.best::before { content: "● "; font-size: .55rem; vertical-align: .12rem; color: var(--c); }
 .ratio { display: block; font-size: .8rem; font-weight: 400; line-height: 1.2; color: var(--quiet); }
 .scroll tr > :first-child { position: sticky; left: 0; z-index: 1; background: var(--page); padding-right: 1rem; }
-.scroll tbody th, .scroll tfoot th { white-space: normal; min-width: min(8rem, 28vw); max-width: 13rem; }
-.scores tfoot tr { border-top: 1.5px solid var(--ink); color: var(--quiet); }
+.scroll tbody th .system { display: block; }
+.scores tfoot tr > * { border-top: 1.5px solid var(--ink); color: var(--quiet); }
 .scores tfoot th { font-weight: 400; }
 .all td { padding: .4rem 0 .4rem 1.1rem; }
-.all thead th { text-align: right; padding-left: 1.1rem; padding-right: 0; white-space: normal; max-width: 9rem; }
-.all .group th { padding: 1.2rem 0 .2rem; border-bottom: 1px solid var(--ink); }
+.all thead th { padding-left: 1.1rem; padding-right: 0; white-space: normal; max-width: 9rem; }
+.all .group > *, .all .group + tr > * { border-top: 0; }
+.all .group > * { padding: 1.2rem 0 .2rem; border-bottom: 1px solid var(--quiet); }
 .all small { font-size: .8rem; color: var(--quiet); font-weight: 400; }
 .all code { display: block; font: .75rem/1.4 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
   color: var(--quiet); overflow-wrap: anywhere; }
 .all .real { color: var(--quiet); font-weight: 400; }
+code { white-space: nowrap; }
+.all th code, pre code { white-space: inherit; }
 details { margin: 1.75rem 0 0; }
 summary { cursor: pointer; font-weight: 600; padding: .5rem 0; }
 .system { position: relative; display: inline-block; padding-left: 1.15rem; }
@@ -93,7 +97,7 @@ img { display: block; width: 100%; height: auto; }
 .grids img { image-rendering: pixelated; border-radius: 3px; outline: 1px solid var(--line); }
 .protocol th { font-weight: 400; color: var(--quiet); padding-right: 1.5rem; }
 .protocol th, .protocol td { white-space: normal; overflow-wrap: anywhere; padding-top: .35rem; padding-bottom: .35rem; }
-.protocol tr:first-child { border-top: 0; }
+.protocol tr:first-child > * { border-top: 0; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: 0 3rem; }
 pre { margin: .75rem 0; padding: .9rem 1.1rem; background: var(--soft); border-radius: .5rem; overflow-x: auto;
   font: .875rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
@@ -105,6 +109,7 @@ footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line);
   .answer { padding: .9rem 1rem; }
   .answer div { grid-template-columns: 1fr; padding: .4rem 0; }
   .answer dd { grid-column: 1; }
+  .scroll tbody th, .scroll tfoot th { white-space: normal; min-width: 7.75rem; max-width: 38vw; }
 }
 @media print { .scroll { overflow: visible; background: none; } }"""
 

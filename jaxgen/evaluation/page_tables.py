@@ -29,8 +29,8 @@ def scores(results: Mapping[str, Any]) -> str:
         if edge:
             span = 2 * sum(other["corner"] == score["corner"] for other in shown)
             groups.append(f'<th scope="colgroup" colspan="{span}" class="group edge">{GROUPS[score["corner"]]}</th>')
-        unit = f"{text(score['unit'])}, {_better(score)}" if score["unit"] else _better(score)
-        cell = f'{text(score["name"])}<span class="unit">{unit}</span>'
+        unit = f"{text(score['unit'])} " if score["unit"] else ""
+        cell = f'{text(score["name"])}<span class="unit">{unit}{"↑" if score["higher_is_better"] else "↓"}</span>'
         heads.append(f'<th scope="col" colspan="2" title="{_says(score)}"{" class=edge" * edge}>{cell}</th>')
     rows = "\n".join(_row(results, i, shown, first) for i in range(len(results["systems"])))
     floor = "".join(
@@ -57,8 +57,8 @@ def scores(results: Mapping[str, Any]) -> str:
 {_all(results) if len(shown) < len(results["scores"]) else ""}"""
 
 
-_NOTE = """Real images: the same score between disjoint sets of real images. Small below a value: how many times
-that of real images it is (×) where lower is better, or the share of it (%) where higher is better."""
+_NOTE = """↑ higher is better, ↓ lower is better. Real images: the same score between disjoint sets of real images. Small below
+a value: how many times that of real images it is (×) where lower is better, or the share of it (%) where higher is better."""
 
 
 def _row(results: Mapping[str, Any], index: int, shown: Sequence[Mapping[str, Any]], first: Sequence[bool]) -> str:
@@ -105,7 +105,7 @@ def _score_row(results: Mapping[str, Any], score: Mapping[str, Any]) -> str:
     cells.append(f'<td class="real">{number(floor_mean(score), score)} <small>{deviation}</small></td>')
     unit = f" <small>{text(score['unit'])}</small>" if score["unit"] else ""
     arrow = f"<small>{'↑' if score['higher_is_better'] else '↓'}</small>"
-    name = f"{text(score['name'])}{unit} {arrow}<code>{text(score['id'])}</code>"
+    name = f"{text(score['name'])}{unit} {arrow}<code>{text(score['id']).replace('_', '_<wbr>')}</code>"
     return f'<tr><th scope="row" title="{_says(score)}">{name}</th>{"".join(cells)}</tr>\n'
 
 
@@ -163,7 +163,7 @@ def runs(results: Mapping[str, Any]) -> str:
             "Steps": training("steps"),
             "Images seen": training("images"),
             "Time": training("seconds", duration),
-            "Images a second": cost("training_images_per_second", lambda v: quantity(v, "")),
+            "Images a second": cost("training_images_per_second", _rate),
             "FLOPs an image": cost("training_flops_per_image", lambda v: quantity(v, "FLOP")),
         },
         "Sampling": {
@@ -197,6 +197,10 @@ def runs(results: Mapping[str, Any]) -> str:
 </tbody>
 </table>
 </div>"""
+
+
+def _rate(value: float | None) -> str:
+    return text(round(value) if finite(value) is not None and value >= 100 else value)
 
 
 def protocol(results: Mapping[str, Any]) -> str:

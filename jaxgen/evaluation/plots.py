@@ -69,31 +69,31 @@ def trade_off(results: Mapping[str, Any], x: Mapping[str, Any], y: Mapping[str, 
     shown = [(i, system) for i, system in enumerate(results["systems"]) if system["name"] in beaten]
     points = [(mean(s, x), mean(s, y), s["name"], i) for i, s in shown]
     points.sort(key=lambda point: bool(beaten[point[2]]))  # the front's names find a place first
+    bars = [((mean(s, x), mean(s, y)), (spread(s, x), spread(s, y))) for _, s in shown]
+    real = floor_mean(x), floor_mean(y)
+    front = _steps([point[:2] for point in points if not beaten[point[2]]], x["higher_is_better"])
 
     def draw(below: Sequence[str]):
         figure, axes = _panel(theme, width=4.0, height=3.4 + 0.19 * _legend_rows(below))
-        for axis, floor_line, score in ((axes.xaxis, axes.axvline, x), (axes.yaxis, axes.axhline, y)):
-            if (floor := floor_mean(score)) is not None:
+        for axis, floor_line, score, floor in zip((axes.xaxis, axes.yaxis), (axes.axvline, axes.axhline), (x, y), real):
+            if floor is not None:
                 floor_line(floor, color=theme.quiet, linestyle=DASHED, linewidth=1, zorder=1)
             _scale(axes, axis, score, [system for _, system in shown])
             axis.set_label_text(axis_label(score), color=theme.ink)
-        _front_line(axes, [point[:2] for point in points if not beaten[point[2]]], x["higher_is_better"], theme)
-        for i, system in shown:
+        axes.plot(*zip(*front), color=theme.quiet, linewidth=1.1, alpha=0.75, zorder=1.5)
+        for (i, system), (at, errors) in zip(shown, bars):
             colour = theme.systems[style(i)[0]]
-            at = mean(system, x), mean(system, y)
-            errors = {"xerr": spread(system, x) or None, "yerr": spread(system, y) or None}
-            axes.errorbar(*at, **errors, color=colour, linewidth=1.2, zorder=2)
+            axes.errorbar(*at, xerr=errors[0] or None, yerr=errors[1] or None, color=colour, linewidth=1.2, zorder=2)
             axes.plot(*at, **_marker(i, theme, filled=not beaten[system["name"]]), zorder=3)
         _better_arrow(axes, x["higher_is_better"], y["higher_is_better"], theme)
         if below:
             handles = [axes.plot([], [], **_marker(i, theme, not beaten[n]), label=n)[0] for _, _, n, i in points if n in below]
-            place = {"loc": "outside lower center", "ncols": _legend_columns(below)}
-            figure.legend(handles=handles, **place, frameon=False, labelcolor=theme.ink, fontsize=SMALL, handletextpad=0.2)
+            _legend(figure, handles, theme)
         return figure, axes
 
     below: list[str] = []
     figure, axes = draw(below)
-    while hidden := _label_points(figure, axes, points, theme, below):
+    while hidden := _label_points(figure, axes, points, theme, below, _lines(axes, bars, real), front):
         below += hidden
         figure, axes = draw(below)  # the legend changes the room, so the names look for their places again
     return _png(figure)
@@ -101,15 +101,15 @@ def trade_off(results: Mapping[str, Any], x: Mapping[str, Any], y: Mapping[str, 
 
 def along(results: Mapping[str, Any], score: Mapping[str, Any], theme: Theme) -> bytes:
     """A score against the results' axis in one small panel, PNG: means joined by a line where no value comes twice, bars of
-    one standard deviation, a dashed line for real images, and a dotted one for a system that has no place on the axis."""
+    one standard deviation, a dashed line for real images, and a dotted one, named below, for a system without a value."""
     axis = results["axis"]
-    figure, axes = _panel(theme, width=4.0, height=2.7)
     shown = [(i, v, s) for i, (v, s) in enumerate(zip(axis["values"], results["systems"])) if mean(s, score) is not None]
     placed = sorted(((v, i, s) for i, v, s in shown if finite(v) is not None), key=lambda item: item[:2])
     values = [value for value, _, _ in placed]
+    others = [(i, s) for i, v, s in shown if finite(v) is None]
+    figure, axes = _panel(theme, width=4.0, height=2.7 + 0.19 * _legend_rows([s["name"] for _, s in others]))
     if (floor := floor_mean(score)) is not None:
         axes.axhline(floor, color=theme.quiet, linestyle=DASHED, linewidth=1, zorder=1)
-    _along_scale(axes, values, axis.get("log", False))
     _scale(axes, axes.yaxis, score, [system for _, _, system in shown])
     if len(set(values)) == len(values):
         axes.plot(values, [mean(s, score) for _, _, s in placed], color=theme.quiet, linewidth=1.2, zorder=2)
@@ -117,12 +117,13 @@ def along(results: Mapping[str, Any], score: Mapping[str, Any], theme: Theme) ->
         colour = theme.systems[style(i)[0]]
         axes.errorbar(value, mean(system, score), yerr=spread(system, score) or None, color=colour, linewidth=1.2, zorder=2)
         axes.plot(value, mean(system, score), **_marker(i, theme, filled=True), zorder=3)
-    for i, value, system in shown:
-        if finite(value) is None:
-            colour = theme.systems[style(i)[0]]
-            axes.axhline(mean(system, score), color=colour, linestyle=":", linewidth=1.3, zorder=1)
-            at = {"xy": (0.99, mean(system, score)), "xycoords": axes.get_yaxis_transform(), "ha": "right", "va": "bottom"}
-            axes.annotate(system["name"], **at, color=colour, fontsize=SMALL)
+    _along_scale(axes, values, axis.get("log", False))
+    handles = []
+    for i, system in others:
+        line = {"color": theme.systems[style(i)[0]], "linestyle": ":", "linewidth": 1.5}
+        handles.append(axes.axhline(mean(system, score), **line, zorder=1, label=system["name"]))
+    if handles:
+        _legend(figure, handles, theme)
     axes.set_xlabel(axis["name"], color=theme.ink)
     axes.set_ylabel(score["unit"], color=theme.ink)
     up = score["higher_is_better"]
@@ -234,11 +235,19 @@ def _marker(index: int, theme: Theme, filled: bool) -> dict[str, Any]:
     return dict(marker=MARKERS[marker], markersize=7, markeredgewidth=1.6, color=colour, markerfacecolor=face, linestyle="")
 
 
-def _front_line(axes, points: Sequence[tuple[float, float]], right: bool, theme: Theme) -> None:
-    """The steps through the front's points: past each point the best that is reached stays until the next one."""
+def _steps(points: Sequence[tuple[float, float]], right: bool) -> list[tuple[float, float]]:
+    """The corners of the steps through a front, from left to right: what is reached at x or, if `right`, x and more."""
     points = sorted(points)
-    where = "steps-pre" if right else "steps-post"  # `right`: larger x is better, so a step falls before its point
-    axes.plot(*zip(*points), color=theme.quiet, linewidth=1.1, alpha=0.75, drawstyle=where, zorder=1.5)
+    steps = points[:1]
+    for (x, y), (next_x, next_y) in zip(points, points[1:]):
+        steps += [(x, next_y) if right else (next_x, y), (next_x, next_y)]
+    return steps
+
+
+def _legend(figure, handles, theme: Theme) -> None:
+    """Names below the axes, for which the figure is higher by `_legend_rows`."""
+    place = {"loc": "outside lower center", "ncols": _legend_columns([handle.get_label() for handle in handles])}
+    figure.legend(handles=handles, **place, frameon=False, labelcolor=theme.ink, fontsize=SMALL, handletextpad=0.5)
 
 
 def _legend_columns(names: Sequence[str]) -> int:
@@ -260,16 +269,32 @@ def _along_scale(axes, values: Sequence[float], log: bool) -> None:
         else:  # a value of zero has no logarithm
             axes.set_xscale("symlog", linthresh=min(positive))
     axes.xaxis.set_minor_locator(NullLocator())
-    ticks = sorted(set(values))
-    axes.set_xticks(ticks[:: -(-len(ticks) // 7)])
-    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.margins(x=0.08)
+    axes.autoscale_view()
+    ticks: list[float] = []
+    for value in sorted(set(values)):
+        at = [axes.transAxes.inverted().transform(axes.transData.transform((v, 1.0)))[0] for v in [value, *ticks[-1:]]]
+        if len(at) < 2 or at[0] - at[1] > 0.1:
+            ticks.append(value)
+    axes.set_xticks(ticks)
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+
+
+def _lines(axes, bars, real) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """The lines that a name must not cross, each from one point of the axes to another: error bars and floors."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    lines = []
+    for (x, y), (dx, dy) in bars:
+        lines += [((max(x - dx, left), y), (x + dx, y)), ((x, max(y - dy, bottom)), (x, y + dy))]
+    lines += [((real[0], bottom), (real[0], top))] if real[0] is not None else []
+    return lines + ([((left, real[1]), (right, real[1]))] if real[1] is not None else [])
 
 
 def _label_points(
-    figure, axes, points: Sequence[tuple[float, float, str, int]], theme: Theme, below: Sequence[str]
+    figure, axes, points: Sequence[tuple[float, float, str, int]], theme: Theme, below: Sequence[str], lines, front
 ) -> list[str]:
-    """Write each point's name (x, y, name, index of its colour) beside it, clear of markers, other names and the frame.
+    """Write each point's name (x, y, name, index of its colour) beside it, clear of markers, lines, names and the frame,
+    and of the steps of the front where there is such a place.
 
     The names in `below` stand in the legend. Returns those for which there is no clear place, which are not written.
     """
@@ -278,6 +303,9 @@ def _label_points(
     pixel = figure.dpi / 72
     centres = axes.transData.transform([(x, y) for x, y, _, _ in points])
     taken = [np.concatenate([centre - 5 * pixel, centre + 5 * pixel]) for centre in centres]
+    border = pixel * np.array([-1, -1, 1, 1])
+    taken += [axes.transData.transform(line).ravel() + border for line in lines]
+    steps = [axes.transData.transform([np.minimum(a, b), np.maximum(a, b)]).ravel() + border for a, b in zip(front, front[1:])]
     hidden = []
     for (x, y, name, i), centre in zip(points, centres):
         if name in below:
@@ -285,7 +313,10 @@ def _label_points(
         colour = theme.systems[style(i)[0]]
         label = axes.annotate(name, (x, y), (0, 0), textcoords="offset pixels", va="bottom", color=colour, fontsize=10, zorder=4)
         label.set_in_layout(False)
-        box = _free_place(centre, np.array(label.get_window_extent().size), taken, frame, pixel)
+        size = np.array(label.get_window_extent().size)
+        box = _free_place(centre, size, centres, taken + steps, frame, pixel)
+        if box is None:
+            box = _free_place(centre, size, centres, taken, frame, pixel)
         if box is None:
             label.remove()
             hidden.append(name)
@@ -295,16 +326,22 @@ def _label_points(
     return hidden
 
 
-def _free_place(centre, size, taken, frame, pixel) -> np.ndarray | None:
-    """The nearest box (left, bottom, right, top) of this size beside `centre` that covers nothing, or None."""
-    for distance in (6, 10, 15):
+def _free_place(centre, size, centres, taken, frame, pixel) -> np.ndarray | None:
+    """The nearest box (left, bottom, right, top) of this size beside `centre` that covers nothing and lies closer to it than
+    to any other of the `centres`, or None."""
+
+    def distance(box, point):
+        return np.linalg.norm(np.maximum(0, np.maximum(box[:2] - point, point - box[2:])))
+
+    for away in (6, 9, 13):
         for direction in ((1, 1), (-1, 1), (1, -1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1)):
             direction = np.array(direction)
-            corner = centre + direction * distance * pixel + (direction - 1) / 2 * size
+            corner = centre + direction * away * pixel + (direction - 1) / 2 * size
             box = np.concatenate([corner, corner + size])
             inside = np.all(box[:2] >= frame[:2]) and np.all(box[2:] <= frame[2:])
             apart = all(np.any(box[2:] <= other[:2]) or np.any(other[2:] <= box[:2]) for other in taken)
-            if inside and apart:
+            own = all(np.array_equal(other, centre) or distance(box, other) > distance(box, centre) + pixel for other in centres)
+            if inside and apart and own:
                 return box
     return None
 

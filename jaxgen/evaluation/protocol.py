@@ -84,6 +84,10 @@ def build(
     def seen(images):
         return scores.view(images, list(every), keep=True)
 
+    if judge is not None and real.labels is not None:
+        empty = sorted(set(range(real.num_classes)) - set(real.labels.tolist()))
+        if empty:
+            raise InputError(f"{real.name}: has no image of class {empty[0]}, so classes cannot be compared: take more images")
     chosen = np.random.default_rng(0).permutation(len(real.images))[: spec.reference_images or None]
     reference, count = seen(real.images[np.sort(chosen)]), len(spec.seeds)
     if other is None:
@@ -184,8 +188,8 @@ def evaluate(
     options: Mapping[str, Any],
     ema: str | None,
     progress: Callable[[int], None] = lambda count: None,
-) -> tuple[dict[str, Any], np.ndarray]:
-    """(record of all scores with their protocol, the first seed's samples).
+) -> tuple[dict[str, Any], dict[int, np.ndarray]]:
+    """(record of all scores with their protocol, the samples by seed).
 
     ema: the rate of the average that `variables` are, for the record.
     """
@@ -193,12 +197,11 @@ def evaluate(
     classes = config.data.num_classes if config.conditional else 0
     run = sampler(family, options)
     labels = balanced_labels(spec.num, classes)
-    per_seed, kept = [], None
+    kept = {}
     for seed in spec.seeds:
-        images = generate(run, variables, spec.num, seed=seed, batch_size=config.sample.batch_size, labels=labels,
-                          progress=progress)  # fmt: skip
-        kept = images if kept is None else kept
-        per_seed.append(score_samples(images, refs))
+        kept[seed] = generate(run, variables, spec.num, seed=seed, batch_size=config.sample.batch_size, labels=labels,
+                              progress=progress)  # fmt: skip
+    per_seed = [score_samples(images, refs) for images in kept.values()]
     found = {name: record.summary([one[name] for one in per_seed]) for name in per_seed[0]}
     took = speed.sampling(family, variables, options, classes, config.sample.batch_size)
     found["latency_ms"] = record.summary([1000.0 * s for s in took.per_image])

@@ -86,9 +86,10 @@ def number(value: float | None, score: Score) -> str:
     if value is None:
         return MISSING
     value *= scale(score)
-    if 1e-12 < abs(value) < 10.0 ** (1 - score["digits"]):
-        return f"{value:.2g}"
-    return f"{value:.{score['digits']}f}"
+    digits = score["digits"]
+    if 1e-12 < abs(value) < 10.0 ** (1 - digits) and value != round(value, digits):
+        return f"{value:.{1 - math.floor(math.log10(abs(value)))}f}" if abs(value) >= 1e-4 else f"{value:.1e}"
+    return f"{value:.{digits}f}"
 
 
 def error(spread: float, value: float | None, score: Score) -> str:
@@ -211,13 +212,14 @@ def pick(results: Mapping[str, Any], requirements: Sequence[str]) -> list[str]:
     front = [system for system in meeting if beaten.get(system["name"]) == []]
     bounds = [f"{score['name']} {_bound(score, sign, bound)}" for score, sign, bound in asked]
     lines = [f"Required: {names(bounds)}, by the means."]
-    lines += _first(results, front, meeting) if meeting else _nearest(results["systems"], misses)
+    lines += _first(results, front, meeting) if meeting else ["First: no system meets all requirements."]
     for system in meeting:
         if front and system not in front:
             lines.append(f"Also: {system['name']} meets all, but {_behind(beaten.get(system['name']))}.")
-    for system in results["systems"]:
-        if meeting and (missed := misses[system["name"]]):
-            lines.append(f"Out: {system['name']}, with {names([_missed(system, ask) for ask in missed])}.")
+    failing = sorted((s for s in results["systems"] if misses[s["name"]]), key=lambda s: _distance(s, misses[s["name"]]))
+    for i, system in enumerate(failing):
+        label = "Nearest" if i == 0 and not meeting else "Out"
+        lines.append(f"{label}: {system['name']} with {names([_missed(system, ask) for ask in misses[system['name']]])}.")
     return lines
 
 
@@ -225,6 +227,12 @@ def _meets(system: System, ask: tuple[Score, str, float]) -> bool:
     score, sign, bound = ask
     value = mean(system, score)
     return value is not None and OPERATORS[sign](value, bound)
+
+
+def _distance(system: System, missed: Sequence[tuple[Score, str, float]]) -> tuple[int, float]:
+    """How far a system is from meeting all: the number of misses, then how large they are beside their bounds."""
+    gaps = [math.inf if (v := mean(system, s)) is None else abs(v - b) / (abs(b) or 1.0) for s, _, b in missed]
+    return len(missed), sum(gaps)
 
 
 def _bound(score: Score, sign: str, bound: float) -> str:
@@ -236,12 +244,12 @@ def _missed(system: System, ask: tuple[Score, str, float]) -> str:
     score, sign, bound = ask
     value = mean(system, score)
     if value is None:
-        return f"no score for {score['name']} (required {_bound(score, sign, bound)})"
+        return f"no score for {score['name']} ({_bound(score, sign, bound)})"
     digits = score["digits"]
     while value != bound and digits < 12 and _equal(number(value, {**score, "digits": digits}), bound * scale(score)):
         digits += 1
     shown = amount(value, {**score, "digits": digits})
-    return f"{score['name']} {shown} instead of {_bound(score, sign, bound)}"
+    return f"{score['name']} {shown} ({_bound(score, sign, bound)})"
 
 
 def _equal(text: str, bound: float) -> bool:
@@ -292,18 +300,3 @@ def some(items: Sequence[str], most: int = 3) -> str:
     """The names, or the first and how many more there are."""
     rest = len(items) - 1
     return names(items) if len(items) <= most else f"{items[0]} and {rest} other{'s' * (rest > 1)}"
-
-
-def _nearest(systems: Sequence[System], misses: Mapping[str, Sequence[tuple[Score, str, float]]]) -> list[str]:
-    """Every system misses something: who misses least, and then the others."""
-
-    def distance(system):
-        missed = misses[system["name"]]
-        gaps = [math.inf if (v := mean(system, s)) is None else abs(v - b) / (abs(b) or 1.0) for s, _, b in missed]
-        return len(missed), sum(gaps)
-
-    order = sorted(systems, key=distance)
-    lines = []
-    for label, system in zip(["Nearest"] + ["Out"] * (len(order) - 1), order):
-        lines.append(f"{label}: {system['name']}, with {names([_missed(system, ask) for ask in misses[system['name']]])}.")
-    return ["First: no system meets all requirements.", *lines]

@@ -5,11 +5,12 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import UInt8
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
@@ -49,6 +50,12 @@ def write(record: dict[str, Any], path: str) -> None:
         json.dump(record, file, indent=2, default=float)
         file.write("\n")
     os.replace(f"{path}.tmp", path)
+
+
+def keep_samples(images: Mapping[int, UInt8[np.ndarray, "N H W C"]], folder: str) -> None:
+    """The samples of each seed as `samples_seed_<seed>.npz` (arr_0, uint8), which other tools read."""
+    for seed, each in images.items():
+        np.savez_compressed(os.path.join(folder, f"samples_seed_{seed}.npz"), arr_0=each)
 
 
 def read(path: str) -> dict[str, Any] | None:

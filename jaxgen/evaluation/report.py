@@ -105,6 +105,7 @@ def write(results: Mapping[str, Any], folder: str | os.PathLike) -> str:
     """
     folder = Path(folder)
     results = _plain(results)
+    read, picked, along = reading(results), chosen(results), _along(results)  # complain before anything is drawn
     pictures = {
         "systems": {s["name"]: _read(folder, s["grid"]) for s in results["systems"] if s.get("grid")},
         "real": _read(folder, results["reference_grid"]) if results.get("reference_grid") else None,
@@ -115,7 +116,7 @@ def write(results: Mapping[str, Any], folder: str | os.PathLike) -> str:
     for x, y in _axes(results):
         drawn = {name: plots.trade_off(results, x, y, theme) for name, theme in plots.THEMES.items()}
         pictures["trade-offs"].append((x, y, _keep(drawn, folder, f"{x['corner']}-{y['corner']}")))
-    for score in _along(results):
+    for score in along:
         drawn = {name: plots.along(results, score, theme) for name, theme in plots.THEMES.items()}
         pictures["along"].append((score, _keep(drawn, folder, f"along-{score['id']}")))
     for group in _same_curves(results["systems"]):
@@ -123,7 +124,7 @@ def write(results: Mapping[str, Any], folder: str | os.PathLike) -> str:
         drawn = {name: plots.training(curves, theme) for name, theme in plots.THEMES.items()}
         pictures["curves"].append((group, _keep(drawn, folder, f"training-{group[0]}")))
     _save(folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False).encode())
-    _save(folder / "report.html", page.render(results, reading(results), chosen(results), pictures).encode())
+    _save(folder / "report.html", page.render(results, read, picked, pictures).encode())
     return str(folder / "report.html")
 
 
