@@ -137,10 +137,10 @@ def _similarity(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """SSIM, and its factor of contrast and structure alone (Wang et al. 2004, eq. 13), means over windows [N, C]."""
     height, width = a.shape[1:3]
     window = min(_WINDOW, min(height, width) - (min(height, width) + 1) % 2)
-    down, across = _window(height, window), _window(width, window).T
+    down, across = _window(height, window), _window(width, window)
 
-    def blurred(images):
-        return down @ images.transpose(0, 3, 1, 2) @ across
+    def blurred(images):  # [N, H, W, C] -> [N, C, H', W'], two matrix products
+        return np.tensordot(np.tensordot(images, down, axes=(1, 1)), across, axes=(1, 1))
 
     mean_a, mean_b = blurred(a), blurred(b)
     variances = blurred(a * a + b * b) - mean_a**2 - mean_b**2
