@@ -1,11 +1,19 @@
 """Bugs that other tools really had: each row is what went wrong, and a test that fails for an implementation with it."""
 
+import io
+import os
 import warnings
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
-from jaxgen.evaluation import metrics
+from jaxgen import data
+from jaxgen.evaluation import features, metrics
+from jaxgen.evaluation.features import inception, resize
+from jaxgen.losses import likelihood
 
 
 def normal(seed, rows, columns):
@@ -166,6 +174,62 @@ def unit_range_taken_for_grey_levels():
         metrics.ssim(images, images[::-1])
 
 
+def density_of_grey_levels():
+    """A density may be as high as it likes on grey levels; of dequantised images it is never above their probability, so
+    that bits per dimension stay positive (Theis et al. 2016)."""
+    spike = likelihood.build("gaussian", scale=0.1 / 127.5)
+    image = jnp.full((16, 8, 8, 1), 1.0 / 127.5)
+    seen = spike.observe(image, jax.random.split(jax.random.key(0), 16))
+    bits = -spike.log_prob(image, seen) / np.log(2.0) / 64 + np.log2(127.5)
+    assert np.all(bits > 0.0)
+
+
+def jpeg_samples():
+    """Files that lose a little move a distance by more than its floor; those that jaxgen writes lose nothing."""
+    images = data.load("digits", "train").images
+    real = data.load("digits", "validation+test")
+    extract = features.build(["classifier"], data.load("digits", "train"))[0].extract
+
+    def through(kind, **options):
+        def one(image):
+            buffer = io.BytesIO()
+            Image.fromarray(image[..., 0]).save(buffer, kind, **options)
+            return np.asarray(Image.open(buffer))[..., None]
+
+        return np.stack([one(image) for image in images])
+
+    reference = extract(real.images).vectors
+    plain, png, jpeg = (metrics.frechet_distance(reference, extract(x).vectors)
+                        for x in (images, through("PNG"), through("JPEG", quality=50)))  # fmt: skip
+    assert png == plain
+    assert jpeg > 1.5 * plain
+
+
+def wrong_resize():
+    """Nearest neighbours, or a bilinear resize without the antialias of Pillow, give other images."""
+    images = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 1)), jnp.float32)
+    sizes = {mode: np.asarray(resize.resize(images, 16, mode)) for mode in ("tf1_bilinear", "pytorch_bilinear", "pil_bicubic")}
+    pillow = Image.fromarray(np.asarray(images)[0, ..., 0], "F").resize((16, 16), Image.BICUBIC)
+    np.testing.assert_allclose(sizes["pil_bicubic"][0, ..., 0], np.asarray(pillow), atol=1e-3)
+    # halving: TensorFlow 1 takes every second pixel, PyTorch the mean of four
+    np.testing.assert_allclose(sizes["tf1_bilinear"], images[:, ::2, ::2], atol=1e-3)
+    four = np.asarray(images).reshape(1, 16, 2, 16, 2, 1).mean(axis=(2, 4))
+    np.testing.assert_allclose(sizes["pytorch_bilinear"], four, atol=1e-3)
+
+
+def grey_images_in_one_channel():
+    """The red channel alone is not a grey image: all three have to be filled."""
+    weights = os.path.join(os.environ["JAXGEN_SHARED"], "weights", "fid_inception_2015_trunk_to_Mixed_7a.npz")
+    if not os.path.exists(weights):
+        pytest.skip(f"needs the Inception trunk at {weights}")
+    extract = inception.extractor(weights, 64).extract
+    grey = data.load("digits", "train").images[:2]
+    red = np.concatenate([grey, np.zeros_like(grey), np.zeros_like(grey)], axis=-1)
+    found = extract(grey).vectors
+    np.testing.assert_array_equal(found, extract(np.repeat(grey, 3, axis=-1)).vectors)
+    assert np.abs(found - extract(red).vectors).max() > 0.1
+
+
 BUGS = {
     "precision and recall swapped": precision_and_recall_swapped,
     "norm of a distance over one axis": norm_over_one_axis,
@@ -184,6 +248,10 @@ BUGS = {
     "complex or NaN root of a singular product": root_of_a_singular_product,
     "uint8 differences that wrap around": bytes_wrap_around,
     "images in [0, 1] measured as 0 to 255": unit_range_taken_for_grey_levels,
+    "likelihood without dequantisation": density_of_grey_levels,
+    "samples kept as JPEG": jpeg_samples,
+    "another resize than the one named": wrong_resize,
+    "grey images that are not tiled": grey_images_in_one_channel,
 }
 
 
