@@ -15,7 +15,10 @@ from ml_collections import ConfigDict, config_dict
 from jaxgen.errors import InputError, nearest
 
 # Fields that a resumed run may change: they do not alter what the finished steps computed.
-RESUMABLE = ("name", "train.steps", "train.log_every", "train.eval_every", "train.sample_every", "data.data_dir")
+RESUMABLE = (
+    "name", "train.steps", "train.steps_per_dispatch", "train.log_every", "train.eval_every", "train.sample_every",
+    "data.data_dir",
+)  # fmt: skip
 RESUMABLE_SECTIONS = ("checkpoint", "evaluation", "parallel", "sample")
 
 
@@ -45,6 +48,7 @@ def default() -> ConfigDict:
                 steps=0,
                 batch_size=0,
                 accumulate=1,  # micro-batches per update
+                steps_per_dispatch=0,  # train steps in one call of the compiled program; 0: what suits the device
                 log_every=100,
                 eval_every=0,  # 0: never
                 sample_every=0,
@@ -53,7 +57,12 @@ def default() -> ConfigDict:
                 rates=(0.999,),  # several averages at once; sampling uses the slowest (largest rate) unless told otherwise
                 networks=(),  # empty: all
             ),
-            parallel=dict(mode="jit"),  # jit | pmap
+            parallel=dict(
+                mode="jit",  # jit: over a mesh (data, fsdp); pmap: a whole copy of the state on every device
+                fsdp=1,  # so many devices share one copy of the state, each keeping a part; -1: all of them
+                fsdp_min_size=2**16,  # parameters with fewer elements are not divided, but for rules
+                rules=(),  # (regular expression, (None or "fsdp" for each dimension)): how parameters are divided
+            ),
             precision=dict(compute="float32"),  # or bfloat16; parameters and losses stay float32
             checkpoint=dict(
                 every=1000,

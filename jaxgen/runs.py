@@ -9,8 +9,8 @@ import numpy as np
 from jaxgen import config as config_lib
 from jaxgen import families
 from jaxgen.errors import InputError
-from jaxgen.evaluation.speed import flops
 from jaxgen.families.base import Family, Variables
+from jaxgen.programs import flops
 from jaxgen.training import checkpoint, logging, state, step
 from jaxgen.training import players as players_lib
 

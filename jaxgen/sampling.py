@@ -59,6 +59,15 @@ def sampler(family: Family, options: Mapping[str, Any]) -> Callable[..., Any]:
     return run
 
 
+def on_host(x: jax.Array) -> np.ndarray:
+    """All of an array, whichever processes hold its parts."""
+    if x.is_fully_addressable or x.is_fully_replicated:
+        return np.asarray(x)
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+
+
 def generate(
     run: Callable[..., Any],
     variables: Variables,
@@ -68,8 +77,11 @@ def generate(
     batch_size: int,
     labels: Int[np.ndarray, "N"] | None = None,
     progress: Progress = lambda count: None,
+    place: Callable[[np.ndarray], Any] = lambda rows: rows,
 ) -> UInt8[np.ndarray, "N H W C"]:
     """`num` samples from `run` = sampler(...). The last batch is filled up and cut, so that one shape is compiled.
+
+    place: puts the rows of what is sampled from onto devices; by default they go where the variables are.
 
     Raises InputError when a sample is not finite.
     """
@@ -78,9 +90,10 @@ def generate(
     images = []
     for start in range(0, num, batch_size):
         index = np.minimum(np.arange(start, start + batch_size), num - 1)
-        batch, finite = run(variables, sample_keys(seed, start, batch_size), None if labels is None else labels[index])
+        keys = jax.random.wrap_key_data(place(np.asarray(jax.random.key_data(sample_keys(seed, start, batch_size)))))
+        batch, finite = run(variables, keys, None if labels is None else place(labels[index]))
         if not finite:
             raise InputError(f"samples {start} to {start + batch_size - 1} hold NaN or infinity: the model has diverged")
-        images.append(np.asarray(batch))
+        images.append(on_host(batch))
         progress(min(batch_size, num - start))
     return np.concatenate(images)[:num]

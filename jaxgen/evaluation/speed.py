@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxgen.families.base import Family, Variables
+from jaxgen.programs import flops, memory
 from jaxgen.sampling import balanced_labels, sample_keys, sampler
 
 
@@ -46,7 +47,7 @@ def sampling(
     by_batch = {size: float(np.mean(values)) for size, values in times.items()}
     best = min(by_batch, key=by_batch.get)
     per_image = flops(compiled) / batch_size * family.nfe(**options)  # a sampler of n network calls is a loop of n
-    return Speed(times[best], times[1], best, by_batch, compile_seconds, _memory(compiled), per_image)
+    return Speed(times[best], times[1], best, by_batch, compile_seconds, memory(compiled), per_image)
 
 
 def _seconds(run: Callable[[], Any], repeats: int) -> list[float]:
@@ -58,18 +59,6 @@ def _seconds(run: Callable[[], Any], repeats: int) -> list[float]:
         jax.block_until_ready(run())
         times.append(time.perf_counter() - start)
     return times
-
-
-def flops(compiled) -> float:
-    """FLOPs of a compiled program by XLA's cost analysis, which counts the body of a loop once."""
-    analysis = compiled.cost_analysis()
-    return float((analysis[0] if isinstance(analysis, list) else analysis or {}).get("flops", float("nan")))
-
-
-def _memory(compiled) -> int:
-    """Bytes of arguments, results and what lies between: the most that the program holds at once."""
-    sizes = compiled.memory_analysis()
-    return int(sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes - sizes.alias_size_in_bytes)
 
 
 @contextlib.contextmanager

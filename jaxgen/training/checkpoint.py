@@ -6,13 +6,13 @@ import re
 import shutil
 import sys
 import textwrap
-import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 
 from jaxgen.errors import InputError
 from jaxgen.training.state import TrainState
@@ -23,7 +23,8 @@ DIVERGED = "lower the learning rate, clip gradients, or check the data"
 class Checkpoints(NamedTuple):
     """save: (state) -> None, in the background; raises InputError for a state that is not finite, or when an earlier
     one could not be written. check: raises InputError when a save in the background has failed. restore:
-    (like, step=None) -> state as host arrays, of `step` or else the newest that can be read; None where there is none.
+    (like, step=None) -> state of `step`, or else the newest that can be read; None where there is none. `like` has the
+    shapes and the shardings (none: one device): on however many devices it was written, each device reads its own part.
     steps: () -> what is completely on disk, in order. last_good: () -> the newest of them, in words. close: wait for
     what is being written, raise InputError if it could not be, and let go.
     """
@@ -57,12 +58,35 @@ def _policy(keep: int, best_step: Callable[[], int | None]):
     return LatestAndBest()
 
 
-def _checksum(tree) -> np.uint32:
-    """CRC-32 over all leaves: orbax does not notice changed bytes inside an array."""
-    crc = 0
-    for leaf in jax.tree.leaves(tree):
-        crc = zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8), crc)
-    return np.uint32(crc)
+def _words(x: jax.Array) -> jax.Array:
+    """The bits of an array as uint32, 64-bit numbers as two of them along a new last axis."""
+    if x.dtype.itemsize < 4:
+        x = x.astype(jnp.uint8) if x.dtype == bool else x
+        return jax.lax.bitcast_convert_type(x, {1: jnp.uint8, 2: jnp.uint16}[x.dtype.itemsize]).astype(jnp.uint32)
+    return jax.lax.bitcast_convert_type(x, jnp.uint32)
+
+
+def _leaf_checksum(x: jax.Array) -> jax.Array:
+    """Sum of the words, each times an odd number made of its place, modulo 2^32.
+
+    No single changed word goes unseen, and the sum is the same however the array is divided among devices, each of which
+    looks at its own part only.
+    """
+    words = _words(x)
+    place = jnp.zeros(words.shape, jnp.uint32)
+    for axis, side in enumerate(words.shape):
+        place = place * jnp.uint32(side) + jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis)
+    place = (place ^ (place >> 15)) * jnp.uint32(0x2C1B3C6D)
+    odd = ((place ^ (place >> 12)) * jnp.uint32(0x297A2D39)) | jnp.uint32(1)
+    return jnp.sum(words * odd, dtype=jnp.uint32)
+
+
+@jax.jit
+def _inspect(tree) -> tuple[jax.Array, jax.Array]:
+    """(checksum, whether it is finite) of each leaf: orbax does not notice changed bytes inside an array."""
+    leaves = jax.tree.leaves(tree)
+    finite = [jnp.all(jnp.isfinite(x)) if jnp.issubdtype(x.dtype, jnp.floating) else True for x in leaves]
+    return jnp.stack([_leaf_checksum(x) for x in leaves]), jnp.stack([jnp.asarray(f) for f in finite])
 
 
 def _to_tree(state: TrainState) -> dict[str, Any]:
@@ -70,12 +94,18 @@ def _to_tree(state: TrainState) -> dict[str, Any]:
     return {k: v for k, v in state._asdict().items() if jax.tree.leaves(v)}
 
 
-def _not_finite(tree) -> str | None:
-    """The name of a leaf that holds NaN or infinity."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(leaf).all():
-            return jax.tree_util.keystr(path, simple=True, separator="/")
-    return None
+def _name_of(tree, index: int) -> str:
+    path = jax.tree_util.tree_leaves_with_path(tree)[index][0]
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _all_processes(here: bool) -> bool:
+    """Whether it is so in every process."""
+    if jax.process_count() == 1:
+        return here
+    from jax.experimental import multihost_utils
+
+    return bool(np.all(multihost_utils.process_allgather(np.array(here))))
 
 
 def _one_line(error: BaseException) -> str:
@@ -143,21 +173,34 @@ def open_folder(
     def save(state):
         if int(state.step) in manager.all_steps():
             return
-        # the train step reuses the state's memory at once, so the copy has to be finished here
-        tree = jax.tree.map(np.array, _to_tree(state))
-        if name := _not_finite(tree):
+        tree = _to_tree(state)
+        checksums, finite = map(np.asarray, _inspect(tree))
+        if not finite.all():
+            name = _name_of(tree, int(np.argmin(finite)))
             raise InputError(f"{name} became NaN or infinite by step {int(state.step)}; {last_good()}: {DIVERGED}")
+        if jax.default_backend() == "cpu":
+            # orbax copies to the host before it returns, but on a CPU its copy is the memory that the next step reuses
+            tree = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(tree)
         with saving():
-            items = ocp.args.Composite(state=ocp.args.StandardSave({**tree, "checksum": _checksum(tree)}))
+            items = ocp.args.Composite(state=ocp.args.StandardSave({**tree, "checksum": checksums}))
             if not manager.save(int(state.step), args=items):
                 raise RuntimeError(f"orbax refused step {int(state.step)}")
 
     def restore_step(step, like):
-        target = {**_to_tree(like), "checksum": np.uint32(0)}
-        # host arrays, on however many devices it was written
-        target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), target)
-        tree = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
-        if tree.pop("checksum") != _checksum(tree):
+        here = SingleDeviceSharding(jax.local_devices()[0])
+        target = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None) or here), _to_tree(like)
+        )
+        tree, error = None, None
+        try:
+            count = np.zeros(len(jax.tree.leaves(target)), np.uint32)
+            items = ocp.args.Composite(state=ocp.args.StandardRestore({**target, "checksum": count}))
+            tree = manager.restore(step, args=items)["state"]
+        except Exception as raised:
+            error = raised
+        if not _all_processes(error is None):
+            raise error or ValueError("another process could not read its part")
+        if (np.asarray(_inspect({k: tree[k] for k in target})[0]) != np.asarray(tree.pop("checksum"))).any():
             raise ValueError("its bytes have changed since it was written")
         if int(tree["step"]) != step:
             raise ValueError(f"it says that it is step {int(tree['step'])}")
@@ -166,9 +209,11 @@ def open_folder(
     def set_aside(step):
         """Out of the way, since the run will come to this step again; kept, since it may be of use."""
         place = os.path.join(workdir, "damaged_checkpoints", str(step))
-        shutil.rmtree(place, ignore_errors=True)
-        os.makedirs(os.path.dirname(place), exist_ok=True)
-        shutil.move(os.path.join(folder, str(step)), place)
+        if jax.process_index() == 0:
+            shutil.rmtree(place, ignore_errors=True)
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            shutil.move(os.path.join(folder, str(step)), place)
+        _all_processes(True)  # none looks before it is gone
         return place
 
     def restore(like, step=None):

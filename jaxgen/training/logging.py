@@ -44,6 +44,51 @@ class Log(NamedTuple):
     close: Callable[[], None]
 
 
+class Pending:
+    """Metrics of train steps that no row of the log has told of yet, and the time that these steps took.
+
+    step: the last step that the log has told of. every: a row's steps.
+    """
+
+    def __init__(self, step: int, every: int):
+        self.step, self.every, self.done = step, every, step
+        self.parts: list[dict[str, Any]] = []
+        self.since, self.timed = time.perf_counter(), step
+
+    def add(self, metrics: Mapping[str, Any], count: int) -> None:
+        """The first `count` entries of each metric are those of the next `count` steps."""
+        self.parts.append((metrics, count))
+        self.done += count
+
+    def due(self, last: int) -> bool:
+        """Whether there is a row to write."""
+        return self.done // self.every > self.step // self.every or self.done == last
+
+    def rows(self, last: int) -> list[tuple[int, dict[str, float]]]:
+        """(step, means over the steps since the row before) for each row that is due. Waits for the device."""
+        # device_get takes far longer over many small arrays
+        taken = [{k: np.asarray(v)[:count] for k, v in metrics.items()} for metrics, count in self.parts]
+        values = {k: np.concatenate([part[k] for part in taken]) for k in taken[0]}
+        start, rows = self.step, []
+        for end in range(start + 1, self.done + 1):
+            if end % self.every == 0 or end == last:
+                rows.append((end, {k: float(np.mean(v[self.step - start : end - start])) for k, v in values.items()}))
+                self.step = end
+        rest = self.done - self.step
+        self.parts = [({k: v[-rest:] for k, v in values.items()}, rest)] if rest else []
+        return rows
+
+    def rate(self, now: float) -> float:
+        """Steps per second since it was asked for last, without pauses."""
+        rate = (self.done - self.timed) / (now - self.since)
+        self.since, self.timed = now, self.done
+        return rate
+
+    def pause(self, seconds: float) -> None:
+        """So long something else than training went on."""
+        self.since += seconds
+
+
 SILENT = Log(lambda step, values: None, lambda step, name, images: None, lambda: None)
 
 

@@ -1,11 +1,9 @@
 """The training loop: it starts or resumes a run in a folder and carries it to its last step."""
 
 import contextlib
-import functools
 import math
 import os
 import re
-import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -15,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import config as config_lib
-from jaxgen import data, families
+from jaxgen import data, families, programs
 from jaxgen.errors import InputError, call_with_options, nearest
 from jaxgen.losses import objective
 from jaxgen.sampling import balanced_labels, generate, sample_keys, sampler
-from jaxgen.training import checkpoint, logging, parallel, step
+from jaxgen.training import checkpoint, dispatch, logging, parallel, profiling, step, stopping
 from jaxgen.training import players as players_lib
 from jaxgen.training import state as state_lib
 from jaxgen.training.players import Player
@@ -51,22 +49,12 @@ def load_source(config, split: str) -> data.Source:
     return source
 
 
-def step_batches(source: data.Source, config, per_step: int, position) -> Iterator[tuple[Any, Any]]:
-    """What one train step consumes: a batch, or `per_step` of them stacked; and the position after it."""
-    stream = data.batches(
-        source, config.train.batch_size, seed=config.seed, position=position,
-        process_index=jax.process_index(), process_count=jax.process_count(),
-    )  # fmt: skip
-
-    def stacked():
-        while True:
-            several = [next(stream) for _ in range(per_step)]
-            yield {k: np.stack([b[k] for b, _ in several]) for k in several[0][0]}, several[-1][1]
-
-    return stream if per_step == 1 else stacked()
+def open_feed(source: data.Source, config, per_step: int, longest: int, way: parallel.Parallel, position) -> dispatch.Feed:
+    """What the train steps are fed from `position` on: `per_step` batches each."""
+    return dispatch.resident(source, config, per_step, way)
 
 
-def validator(config, family, players: dict[str, Player]) -> Callable[..., dict[str, float]]:
+def validator(config, family, players: dict[str, Player], way: parallel.Parallel) -> Callable[..., dict[str, float]]:
     """(variables, source) -> means over the source of every player's terms and loss, in evaluation mode.
 
     The noise of an example depends on its index alone and the weights are those of the last step, so that values of
@@ -89,34 +77,12 @@ def validator(config, family, players: dict[str, Player]) -> Callable[..., dict[
     def run(variables, source):
         size, sums = config.train.batch_size, []
         for i, batch in enumerate(data.eval_batches(source, size)):
-            sums.append(totals(variables, batch, jnp.arange(i * size, (i + 1) * size)))
+            batch, index = jax.tree.map(way.rows, (batch, np.arange(i * size, (i + 1) * size)))
+            sums.append(totals(variables, batch, index))
         sums = jax.device_get(sums)
         return {f"validation/{k}": float(sum(s[k] for s in sums)) / len(source.images) for k in sums[0]}
 
     return run
-
-
-@contextlib.contextmanager
-def caught_signals() -> Iterator[Callable[[], int | None]]:
-    """Turns the first SIGINT or SIGTERM into a value to ask for; the second one acts as usual."""
-    seen: list[int] = []
-    before = {}
-
-    def handle(number, frame):
-        seen.append(number)
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, handle)
-    except ValueError:  # not in the main thread: signals are somebody else's
-        pass
-    try:
-        yield lambda: seen[0] if seen else None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def check_same_run(config, workdir: str, report: Callable[[str], None]) -> None:
@@ -227,7 +193,7 @@ def build(config, workdir: str, report: Callable[[str], None]) -> System:
     family = families.build(config)
     players = players_lib.build(config, family)
     check_best(config, players)
-    way = parallel.build(config.parallel.mode, config.train.batch_size, config.train.accumulate)
+    way = parallel.from_config(config)
     draw = sampler(family, config.sample.options)
     check_sampling(config, family, players, draw)
     make_folder(workdir)
@@ -242,87 +208,120 @@ def best_so_far(name: str, rows: list[dict[str, Any]], steps: list[int]) -> tupl
     return min((pair for pair in scored if math.isfinite(pair[0])), default=(math.inf, None))
 
 
+def describe_cost(cost: dispatch.Cost) -> str:
+    """What compiling took, and what a step takes."""
+    return (
+        f"compiled in {cost.seconds:.1f} s: {cost.flops / 1e9:.3g} GFLOP a step and at most "
+        f"{cost.bytes / 2**20:.3g} MiB on each device"
+    )
+
+
 def train(
-    config, workdir: str, *, progress: bool = True, report: Callable[[str], None] = print, parameters: bool = True
+    config,
+    workdir: str,
+    *,
+    progress: bool = True,
+    report: Callable[[str], None] = print,
+    parameters: bool = True,
+    profile: bool = False,
 ) -> Result:
     """Train the config's system in `workdir` up to config.train.steps, going on from its newest checkpoint.
 
-    progress: a progress bar on standard error. report: where notices go. parameters: report a table of them at step 0.
-    Raises InputError for input that cannot be used, a checkpoint or log that cannot be written, or a loss or parameter
-    that is not finite.
+    progress: a progress bar on standard error. report: where notices go. parameters: report a table of them at step 0,
+    and what the compiled step costs. profile: write a trace of some steps.
+    Raises InputError for input that cannot be used, or a loss or parameter that is not finite, and RetryError for a
+    checkpoint or log that cannot be written or data that stop coming.
     """
     main = jax.process_index() == 0
     report = report if main else lambda text: None
     family, players, way, source, validation, draw = build(config, workdir, report)
-    create = functools.partial(state_lib.init, config, family, players)
-    shapes = jax.eval_shape(create)
+    create = state_lib.initial(config, family, players)
+    shapes = way.with_shardings(jax.eval_shape(create))
     name, best = config.checkpoint.best, (math.inf, None)
     checkpoints = checkpoint.open_folder(
         workdir, keep=config.checkpoint.keep, best_step=lambda: best[1], report=report
     )
-    with caught_signals() as stopped, contextlib.closing(checkpoints), write_errors(workdir, checkpoints):
+    with contextlib.ExitStack() as stack:
+        stopped = stack.enter_context(stopping.stop_requests())
+        stack.enter_context(contextlib.closing(checkpoints))
+        stack.enter_context(write_errors(workdir, checkpoints))
         if main:
             config_lib.write(config, workdir)
-        restored = checkpoints.restore(shapes)
-        state = create() if restored is None else restored
+        state = checkpoints.restore(shapes)
+        resumed = state is not None
+        state = state if resumed else way.create(create)
         first, last = int(state.step), config.train.steps
-        if restored is None and parameters:
+        if parameters and not resumed:
             report(overview(state))
         if 0 < first < last:
             report(f"resuming {workdir} from step {first}")
         check_finite(state, checkpoints)
         per_step = players_lib.batches_per_step(players)
-        stream = step_batches(source, config, per_step, data.Position(*(int(i) for i in state.position)))
-        compiled = way.compile(step.build(config, family, players, way.axis_name))
-        validate = validator(config, family, players)
-        log = logging.open_log(workdir, first) if main else logging.SILENT
+        longest = min(dispatch.longest_call(config, state.params), max(last - first, 1))
+        feed = open_feed(source, config, per_step, longest, way, state.position)
+        stack.callback(feed.close)
+        examples = per_step * config.train.batch_size
+        steps = dispatch.build(step.build(config, family, players, way), feed, examples, longest, way, state.params)
+        validate = validator(config, family, players, way)
         rows = logging.read_metrics(workdir)
         best = best_so_far(name, rows, checkpoints.steps())
-        bar = logging.progress_bar(last, first, config.name or config.family, progress and main)
-        position, pending, state = state.position, [], way.place(state)
-        since = time.perf_counter()
-        start = since - max((row.get("seconds", 0.0) for row in rows), default=0.0)
+        log = stack.enter_context(contextlib.closing(logging.open_log(workdir, first) if main else logging.SILENT))
+        bar = stack.enter_context(logging.progress_bar(last, first, config.name or config.family, progress and main))
+        trace = stack.enter_context(profiling.trace(workdir if profile and main else None, report))
+        state, done, pending, cost = way.enter(state), first, logging.Pending(first, config.train.log_every), None
+        start = pending.since - max((row.get("seconds", 0.0) for row in rows), default=0.0)
 
-        def due(every: int, done: int) -> bool:
+        breaks = config.train.eval_every, config.train.sample_every, config.checkpoint.every
+
+        def due(every: int) -> bool:
             return bool(every) and (done % every == 0 or done == last)
 
-        with contextlib.closing(log), bar:
-            for done in range(first + 1, last + 1):
-                batch, position = next(stream)
-                state, metrics = compiled(state, way.split(batch, per_step > 1))
-                pending.append(metrics)
-                bar.update()
-                stop, improved = stopped(), False
-                logs, evaluates = due(config.train.log_every, done), due(config.train.eval_every, done)
-                samples, saves = due(config.train.sample_every, done), due(config.checkpoint.every, done)
-                if not (logs or evaluates or samples or saves or stop):
-                    continue
-                single = way.single(state)
-                check_finite(single, checkpoints)
-                checkpoints.check()
-                now = time.perf_counter()
-                if logs:
-                    taken = jax.tree.map(np.asarray, pending)  # device_get takes far longer over many small arrays
-                    means = {k: float(np.mean([metrics[k] for metrics in taken])) for k in taken[0]}
-                    rate = len(taken) * config.train.batch_size * per_step / (now - since)
-                    log.scalars(done, {**means, "images_per_second": rate, "seconds": now - start})
-                    bar.set_postfix_str(f"{describe(means, players)}, {rate:.0f} images/s", refresh=False)
-                    pending, since = [], now
-                if evaluates:
-                    validated = validate(state_lib.variables(single), validation)
-                    log.scalars(done, validated)
-                    improved = validated.get(name, math.inf) < best[0]
-                    best = (validated[name], done) if improved else best
-                if saves or improved or stop:
-                    checkpoints.save(state_lib.at_position(single, position))
-                if samples:
-                    labels = balanced_labels(GRID_SAMPLES, config.data.num_classes if config.conditional else 0)
-                    variables = state_lib.variables(single)
-                    images = generate(draw, variables, GRID_SAMPLES, seed=0, batch_size=GRID_SAMPLES, labels=labels)
-                    log.images(done, "samples", images)
-                since += time.perf_counter() - now  # images/s are of training alone
-                if stop:
-                    break
+        while done < last:
+            count = min(longest, last - done, *(every - done % every for every in breaks if every))
+            loaded = feed.load(count)
+            if cost is None:
+                cost = steps.compile(state, loaded, count)
+                if parameters:
+                    report(describe_cost(cost))
+            state, metrics = steps.run(state, loaded, count)
+            done += count
+            pending.add(metrics, count)
+            bar.update(count)
+            trace(state)
+            stop, improved = stopped(done), False
+            logs, evaluates = pending.due(last), due(config.train.eval_every)
+            samples, saves = due(config.train.sample_every), due(config.checkpoint.every)
+            if not (logs or evaluates or samples or saves or stop):
+                continue
+            single = way.leave(state)
+            check_finite(single, checkpoints)
+            checkpoints.check()
+            now = time.perf_counter()
+            if logs:
+                rate = pending.rate(now)
+                speed = {"images_per_second": rate * examples, "seconds": now - start}
+                if peak := programs.peak_flops():
+                    speed["mfu"] = rate * cost.flops / peak
+                for at, means in pending.rows(last):
+                    log.scalars(at, {**means, **speed})
+                bar.set_postfix_str(f"{describe(means, players)}, {rate * examples:.0f} images/s", refresh=False)
+            if evaluates:
+                validated = validate(state_lib.variables(single), validation)
+                log.scalars(done, validated)
+                improved = validated.get(name, math.inf) < best[0]
+                best = (validated[name], done) if improved else best
+            if saves or improved or stop:
+                checkpoints.save(single)
+            if samples:
+                labels = balanced_labels(GRID_SAMPLES, config.data.num_classes if config.conditional else 0)
+                images = generate(
+                    draw, state_lib.variables(single), GRID_SAMPLES,
+                    seed=0, batch_size=GRID_SAMPLES, labels=labels, place=way.rows,
+                )  # fmt: skip
+                log.images(done, "samples", images)
+            pending.pause(time.perf_counter() - now)  # images/s are of training alone
+            if stop:
+                break
     if best[1] is not None and first < last:
         report(f"best {name} is {best[0]:.5g}, of step {best[1]} (jaxgen sample --checkpoint={best[1]})")
-    return Result(state_lib.at_position(way.single(state), position), stopped())
+    return Result(way.leave(state), stopped(done))

@@ -1,10 +1,10 @@
 """The one train state: everything that a resumed run needs, in one pytree."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Int, UInt32
 
 from jaxgen.errors import InputError
@@ -42,8 +42,8 @@ def blank_batch(config, batch_size: int = 1) -> dict[str, Array]:
     return {**batch, "label": jnp.zeros(batch_size, jnp.int32)} if config.data.num_classes else batch
 
 
-def init(config, family: Family, players: dict[str, Player]) -> TrainState:
-    """The state at step 0, a function of config.seed alone."""
+def initial(config, family: Family, players: dict[str, Player]) -> Callable[[], TrainState]:
+    """A function that makes the state at step 0 from config.seed alone; to be compiled by who knows where it shall live."""
     key = jax.random.key(config.seed)
     averaged = ema_networks(config, family)
 
@@ -62,7 +62,12 @@ def init(config, family: Family, players: dict[str, Player]) -> TrainState:
             bad_step=jnp.int32(-1),
         )
 
-    return jax.jit(create)()
+    return create
+
+
+def init(config, family: Family, players: dict[str, Player]) -> TrainState:
+    """The state at step 0 on one device."""
+    return jax.jit(initial(config, family, players))()
 
 
 def chosen_rate(state: TrainState, ema: str | float | None) -> str | None:
@@ -82,7 +87,3 @@ def variables(state: TrainState, ema: str | float | None = "slowest") -> Variabl
         return {"params": state.params, "state": state.state}
     return {"params": {**state.params, **state.ema[rate]}, "state": state.state}
 
-
-def at_position(state: TrainState, position: tuple[int, int]) -> TrainState:
-    """The state with the position in the data that the loader reports."""
-    return state._replace(position=np.asarray(position, np.int32))

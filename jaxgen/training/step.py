@@ -6,42 +6,60 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec
 
 from jaxgen.data import prepare
-from jaxgen.families.base import Family
+from jaxgen.families.base import Family, Variables
 from jaxgen.losses import objective
+from jaxgen.training import parallel
 from jaxgen.training import players as players_lib
+from jaxgen.training.parallel import Parallel
 from jaxgen.training.players import Player
 from jaxgen.training.state import TrainState
 
 Batch = dict[str, Any]
 
 
-def example_keys(key: jax.Array, batch_size: int, axis_name: str | None) -> jax.Array:
-    """One key per example from its index in the global batch, so that noise does not depend on the devices."""
-    offset = jax.lax.axis_index(axis_name) * batch_size if axis_name else 0
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(offset + jnp.arange(batch_size))
+def example_keys(key: jax.Array, batch_size: int, first: jax.Array | int = 0) -> jax.Array:
+    """One key per example from its index in the global batch, so that noise does not depend on the devices.
+
+    first: the index of the first of these examples.
+    """
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(batch_size))
 
 
 def player_gradients(
-    family: Family, player: Player, state: TrainState, batch: Batch, keys: jax.Array, accumulate: int
+    family: Family,
+    player: Player,
+    variables: Variables,
+    step: jax.Array,
+    batch: Batch,
+    keys: jax.Array,
+    accumulate: int,
+    whole: Callable[[Any], Any] | None = None,
 ) -> tuple[Any, dict[str, jax.Array], Any]:
     """(gradients, means of the loss and its terms, new non-gradient state) of one player on one prepared batch.
 
+    whole: parts of the parameters -> the parameters, where a device keeps only parts; they are gathered anew for the
+    backward pass, so that no device ever holds all of them at once.
     With `accumulate` micro-batches, example i goes to micro-batch i mod `accumulate`, which moves nothing between devices.
     """
-    own = {name: state.params[name] for name in player.networks}
+    own = {name: variables["params"][name] for name in player.networks}
+    others = {name: tree for name, tree in variables["params"].items() if name not in own}
     size = keys.shape[0] // accumulate
 
     def loss(own_params, non_gradient, batch, keys):
-        variables = {"params": {**state.params, **own_params}, "state": non_gradient}
-        outputs, new = family.forward(variables, batch, keys, True)
-        total, means = objective.loss(player.rows, outputs, state.step, size)
+        params = {**others, **own_params}
+        seen = {"params": whole(params) if whole else params, "state": non_gradient}
+        outputs, new = family.forward(seen, batch, keys, True)
+        total, means = objective.loss(player.rows, outputs, step, size)
         return total, ({"loss": total, **means}, new)
 
+    if whole:
+        loss = jax.checkpoint(loss, policy=jax.checkpoint_policies.save_anything_except_these_names(parallel.GATHERED))
     gradient = jax.grad(loss, has_aux=True)
     if accumulate == 1:
-        grads, (means, new) = gradient(own, state.state, batch, keys)
+        grads, (means, new) = gradient(own, variables["state"], batch, keys)
         return grads, means, new
 
     def add(carry, micro):
@@ -53,11 +71,11 @@ def player_gradients(
     )
     zeros = jax.tree.map(
         lambda x: jnp.zeros(x.shape, x.dtype),
-        jax.eval_shape(lambda b, k: gradient(own, state.state, b, k), *jax.tree.map(lambda x: x[0], micro)),
+        jax.eval_shape(lambda b, k: gradient(own, variables["state"], b, k), *jax.tree.map(lambda x: x[0], micro)),
     )
     # XLA on CPU runs the gradients of convolutions inside a loop far slower than unrolled
     unroll = accumulate if jax.default_backend() == "cpu" else 1
-    (grads, means, new), _ = jax.lax.scan(add, (zeros[0], zeros[1][0], state.state), micro, unroll=unroll)
+    (grads, means, new), _ = jax.lax.scan(add, (zeros[0], zeros[1][0], variables["state"]), micro, unroll=unroll)
     return *jax.tree.map(lambda x: x / accumulate, (grads, means)), new
 
 
@@ -73,23 +91,45 @@ def update_ema(state: TrainState, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def build(
-    config, family: Family, players: dict[str, Player], axis_name: str | None = None
+    config, family: Family, players: dict[str, Player], way: Parallel | None = None
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """The train step `(state, batch) -> (state, metrics)`.
 
     batch: uint8 images and labels, [B, ...], or [n, B, ...] where some player makes n > 1 updates per step.
     metrics: float32 means by name, `<player>/loss`, `<player>/<term>` (before weighting), `<player>/learning_rate`.
-    axis_name: the `pmap` axis; None under `jit`, where XLA sees the global batch.
+    way: the devices it runs on; by default one, as in a notebook.
     """
     accumulate, flip = config.train.accumulate, config.data.flip
     stacked = players_lib.batches_per_step(players) > 1
+    way = parallel.one_device() if way is None else way
 
     def gradients(name: str, state: TrainState, batch: Batch, key: jax.Array):
-        keys = example_keys(key, batch["image"].shape[0], axis_name)
-        result = player_gradients(family, players[name], state, prepare(batch, keys, flip=flip), keys, accumulate)
-        if axis_name is None:
-            return result
-        return *jax.lax.pmean(result[:2], axis_name), result[2]
+        specs = way.specs(state.params, "params/")
+        own_specs = {network: specs[network] for network in players[name].networks}
+
+        def gather(params):
+            return way.gather(params, {network: specs[network] for network in params})
+
+        whole = gather if way.divided(specs) else None
+
+        def on_device(params, non_gradient, step, batch, key):
+            rows = batch["image"].shape[0]
+            keys = example_keys(key, rows, way.index() * rows)
+            batch = prepare(batch, keys, flip=flip)
+            variables = {"params": params, "state": non_gradient}
+            grads, means, new = player_gradients(
+                family, players[name], variables, step, batch, keys, accumulate, whole
+            )
+            grads, means = way.mean((grads, means), (own_specs, jax.tree.map(lambda _: PartitionSpec(), means)))
+            return grads, means, new
+
+        everywhere = PartitionSpec()
+        run = way.per_device(
+            on_device,
+            in_specs=(specs, everywhere, everywhere, way.batch_spec(), everywhere),
+            out_specs=(own_specs, everywhere, everywhere),
+        )
+        return run(state.params, state.state, state.step, batch, key)
 
     def apply(name: str, state: TrainState, grads) -> tuple[Any, Any]:
         own = {k: state.params[k] for k in players[name].networks}

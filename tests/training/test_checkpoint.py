@@ -37,7 +37,7 @@ def a_state(step: int) -> TrainState:
 def save(workdir, steps, **options):
     checkpoints = checkpoint.open_folder(str(workdir), **options)
     for step in steps:
-        checkpoints.save(a_state(step))
+        checkpoints.save(jax.device_put(a_state(step)))
     checkpoints.close()
 
 
@@ -95,15 +95,44 @@ def test_nothing_there(tmp_path):
     assert restore(tmp_path) == (None, [])
 
 
+def divided(count, axis):
+    """{leaf: sharding} that divides the large matrix along `axis` among `count` devices and copies the rest."""
+    mesh = Mesh(np.asarray(jax.devices()[:count]), ("fsdp",))
+    spec = {0: PartitionSpec("fsdp"), 1: PartitionSpec(None, "fsdp")}[axis]
+    return jax.tree.map(lambda x: NamedSharding(mesh, spec if x.shape == (100, 100) else PartitionSpec()), a_state(0))
+
+
 def test_any_devices_may_restore(tmp_path):
-    """A state that lies on eight devices comes back as plain arrays."""
-    mesh = Mesh(np.asarray(jax.devices()), ("batch",))
+    """A state divided among four devices comes back whole on one, and divided otherwise on two."""
     checkpoints = checkpoint.open_folder(str(tmp_path))
-    checkpoints.save(jax.device_put(a_state(1), NamedSharding(mesh, PartitionSpec())))
+    checkpoints.save(jax.device_put(a_state(1), divided(4, 1)))
     checkpoints.close()
     state, _ = restore(tmp_path)
     assert_is(state, 1)
-    assert all(isinstance(leaf, np.ndarray | np.generic) for leaf in jax.tree.leaves(state))
+    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)} == {1}
+    target = divided(2, 0)
+    checkpoints = checkpoint.open_folder(str(tmp_path), read_only=True)
+    like = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), a_state(0), target)
+    state = checkpoints.restore(like)
+    checkpoints.close()
+    assert_is(state, 1)
+    assert jax.tree.leaves(jax.tree.map(lambda x: x.sharding, state)) == jax.tree.leaves(target)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint8", "int32", "bool"])
+def test_the_checksum_sees_every_bit_and_no_devices(dtype):
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(8, 12, 5)) * 50).astype(dtype)
+    mesh = Mesh(np.asarray(jax.devices()), ("fsdp",))
+    whole = checkpoint._inspect({"x": x})[0]
+    parts = checkpoint._inspect({"x": jax.device_put(x, NamedSharding(mesh, PartitionSpec("fsdp")))})[0]
+    np.testing.assert_array_equal(whole, parts)
+    bits = x.view(np.uint8).reshape(-1)
+    for place in rng.integers(0, bits.size, 20):
+        changed = bits.copy()
+        changed[place] ^= 1 if dtype == "bool" else 1 << int(rng.integers(0, 8))
+        assert checkpoint._inspect({"x": changed.view(x.dtype).reshape(x.shape)})[0] != whole
+    assert checkpoint._inspect({"x": x[::-1]})[0] != whole
 
 
 def _cut(path):

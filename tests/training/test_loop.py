@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from jaxgen.errors import InputError
-from jaxgen.training import checkpoint, logging, loop
+from jaxgen.training import checkpoint, logging, loop, parallel
 
 STOPS = {"vae": None, "gan": signal.SIGTERM, "diffusion": signal.SIGINT}
 
@@ -27,7 +27,7 @@ def run(config, workdir, **overrides):
         section, field = name.split("__")
         config[section][field] = value
     notices = []
-    return loop.train(config, str(workdir), progress=False, report=notices.append), notices
+    return loop.train(config, str(workdir), progress=False, report=notices.append, parameters=False), notices
 
 
 def assert_same(a, b):
@@ -47,9 +47,9 @@ def at_step(monkeypatch, step, action):
     class Bar(contextlib.nullcontext):
         count = 0
 
-        def update(self):
-            self.count += 1
-            if self.count == step:
+        def update(self, count):
+            before, self.count = self.count, self.count + count
+            if before < step <= self.count:
                 action()
 
         def set_postfix_str(self, text, refresh):
@@ -106,10 +106,10 @@ def test_a_damaged_checkpoint_costs_only_its_steps(tiny, tmp_path):
     config = tiny("vae")
     whole, _ = run(config, tmp_path / "whole")
     run(config, tmp_path / "parts", checkpoint__every=2, train__steps=6)
-    data = max((tmp_path / "parts" / "checkpoints" / "6").rglob("d/*"), key=lambda p: p.stat().st_size)
-    damaged = bytearray(data.read_bytes())
-    damaged[len(damaged) // 2] ^= 1
-    data.write_bytes(damaged)
+    for data in (tmp_path / "parts" / "checkpoints" / "6").rglob("d/*"):
+        damaged = bytearray(data.read_bytes())
+        damaged[len(damaged) // 2] ^= 1
+        data.write_bytes(damaged)
     rest, notices = run(config, tmp_path / "parts")
     aside = tmp_path / "parts" / "damaged_checkpoints" / "6"
     assert len(notices) == 2 and str(aside) in notices[0] and "using step 4" in notices[0], notices
@@ -192,7 +192,7 @@ def test_the_best_is_kept_beside_the_latest(tiny, tmp_path, monkeypatch):
     losses = {4: 2.0, 5: 9.0, 8: 1.0, 9: 9.0, 12: 3.0, 14: float("nan"), 16: 1.5, 18: 0.5, 19: 0.7}
     in_turn = iter(losses.values())
 
-    def scripted(config, family, players):
+    def scripted(config, family, players, way):
         return lambda variables, source: {"validation/model/loss": next(in_turn)}
 
     monkeypatch.setattr(loop, "validator", scripted)
@@ -232,10 +232,10 @@ def test_validation_is_the_mean_over_the_split(tiny):
     variables = state_lib.variables(state_lib.init(config, family, players))
     source = loop.load_source(config, "validation")
     source = source._replace(images=source.images[:50], labels=source.labels[:50])
-    values = []
+    way, values = parallel.build(), []
     for size in (50, 16):
         config.train.batch_size = size
-        values.append(loop.validator(config, family, players)(variables, source)["validation/denoiser/loss"])
+        values.append(loop.validator(config, family, players, way)(variables, source)["validation/denoiser/loss"])
     np.testing.assert_allclose(values[0], values[1], rtol=1e-5)
 
 

@@ -1,11 +1,16 @@
-"""One device, eight devices under jit and eight under pmap; that they give the same numbers is in test_step."""
+"""How state and batch lie on eight devices, and what crosses between them; that the numbers are those of one is in test_step."""
+
+import collections
+import re
 
 import jax
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
+from jaxgen import families
 from jaxgen.errors import InputError
-from jaxgen.training import loop, parallel
+from jaxgen.training import dispatch, loop, parallel, players, state, step
 
 DEVICES = 8
 STEPS = 4
@@ -15,9 +20,9 @@ def test_the_batch_is_really_split():
     batch = {"image": np.arange(16 * 4).reshape(16, 2, 2, 1), "label": np.arange(16)}
     stacked = {k: np.stack([v, v + 1]) for k, v in batch.items()}
     for mode in ("jit", "pmap"):
-        way = parallel.build(mode, 16)
-        for given, is_stacked in ((batch, False), (stacked, True)):
-            label = way.split(given, is_stacked)["label"]
+        way = parallel.build(mode)
+        for given, axes in ((batch, 0), (stacked, 1)):
+            label = way.split(given, axes)["label"]
             if mode == "pmap":
                 parts = list(label)
             else:
@@ -27,35 +32,103 @@ def test_the_batch_is_really_split():
 
 
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
-def test_a_state_survives_placing(mode):
-    way = parallel.build(mode, 8)
-    state = {"a": np.arange(3, dtype=np.float32), "b": np.int32(4), "c": ()}
-    placed = way.place(state)
-    assert all(len(leaf.sharding.device_set) == DEVICES for leaf in jax.tree.leaves(placed))
-    single = way.single(placed)
-    assert jax.tree.structure(single) == jax.tree.structure(state)
-    jax.tree.map(np.testing.assert_array_equal, single, state)
+def test_a_state_survives_entering(mode):
+    way = parallel.build(mode)
+    before = {"a": np.arange(3, dtype=np.float32), "b": np.int32(4), "c": ()}
+    entered = way.enter(before)
+    assert all(len(leaf.sharding.device_set) == DEVICES for leaf in jax.tree.leaves(entered))
+    after = way.leave(entered)
+    assert jax.tree.structure(after) == jax.tree.structure(before)
+    jax.tree.map(np.testing.assert_array_equal, after, before)
 
 
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_the_step_takes_over_its_state(mode):
     """No second copy of parameters and optimiser state in memory."""
-    way = parallel.build(mode, 8)
+    way = parallel.build(mode)
     compiled = way.compile(lambda state, batch: (state + 1.0, {"loss": state.sum()}))
-    before = way.place(np.zeros(5, np.float32))
-    after, _ = compiled(before, way.split({"label": np.arange(8)}, False))
+    before = way.enter(np.zeros(5, np.float32))
+    after, _ = compiled(before, way.split({"label": np.arange(8)}))
     assert before.is_deleted()
-    np.testing.assert_array_equal(way.single(after), np.ones(5))
+    np.testing.assert_array_equal(way.leave(after), np.ones(5))
+
+
+def test_what_is_divided():
+    way = parallel.build(fsdp=4, min_size=64, rules=(("embedding", ("fsdp", None)), ("head", (None,))))
+    shapes = {"a/kernel": (16, 32), "a/bias": (32,), "odd": (9, 33), "embedding": (4, 2), "head/kernel": (64, 64), "tall": (64, 6)}
+    found = {name: way.spec(f"params/{name}", shape) for name, shape in shapes.items()}
+    none = PartitionSpec()
+    assert found == {
+        "a/kernel": PartitionSpec(None, "fsdp"), "a/bias": none, "odd": none, "embedding": PartitionSpec("fsdp", None),
+        "head/kernel": PartitionSpec(None), "tall": PartitionSpec("fsdp", None),
+    }  # fmt: skip
+    assert way.spec("opt_state/player/0/mu/embedding", (3,)) == none
+    with pytest.raises(InputError, match=r"'embedding' divides params/embedding of shape \(3, 2\)"):
+        way.spec("params/embedding", (3, 2))
+
+
+def of_system(tiny, name, way):
+    config = tiny(name)
+    family = families.build(config)
+    table = players.build(config, family)
+    return config, family, table, way.create(state.initial(config, family, table))
+
+
+@pytest.mark.parametrize("name", ["vae", "gan", "diffusion"])
+def test_averages_and_optimiser_are_divided_like_their_parameters(tiny, name):
+    way = parallel.build(fsdp=-1, min_size=64)
+    now = of_system(tiny, name, way)[-1]
+    specs = {leaf.shape: leaf.sharding.spec for leaf in jax.tree.leaves(now.params)}
+    assert any(any(spec) for spec in specs.values())
+    for part in (now.params, now.ema, now.opt_state):
+        for leaf in jax.tree.leaves(part):
+            assert leaf.sharding.spec == specs.get(leaf.shape, PartitionSpec())
+            if any(leaf.sharding.spec):
+                assert leaf.addressable_shards[0].data.size == leaf.size // DEVICES
+
+
+COLLECTIVES = re.compile(r" (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast)(?:-start)?\(")
+
+
+def traffic(tiny, name, way, longest=1):
+    """Collectives in the compiled program that trains on a data set kept on the devices."""
+    config, family, table, now = of_system(tiny, name, way)
+    per_step = players.batches_per_step(table)
+    source = loop.load_source(config, "train")
+    feed = dispatch.resident(source, config, per_step, way)
+    trained = step.build(config, family, table, way)
+    run = way.compile(dispatch.several_steps(trained, feed, per_step * 16, longest, False))
+    text = run.lower(way.enter(now), feed.load(longest), way.replicate(np.int32(longest))).compile().as_text()
+    return collections.Counter(COLLECTIVES.findall(text)), sum(player.updates for player in table.values())
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("name", ["vae", "gan", "diffusion"])
+def test_one_all_reduce_per_update_and_nothing_else(tiny, name, mode):
+    """Also where the steps gather their batches from data on the devices, K steps in a loop."""
+    for longest in (1, 4):
+        found, updates = traffic(tiny, name, parallel.build(mode), longest)
+        assert found == {"all-reduce": updates}
+
+
+@pytest.mark.parametrize("name", ["vae", "gan", "diffusion"])
+def test_divided_parameters_are_gathered_and_gradients_scattered(tiny, name):
+    """Whole parameters and whole gradients cross once each; the rest (small leaves, means) goes in one all-reduce."""
+    found, updates = traffic(tiny, name, parallel.build(fsdp=-1, min_size=64))
+    assert set(found) == {"all-gather", "reduce-scatter", "all-reduce"}
+    assert found["all-reduce"] == updates
 
 
 def test_a_run_changes_its_way_between_stops(tiny, tmp_path, monkeypatch):
     """Checkpoints of one way go on under another, and on other devices, with the same curve."""
     devices, curves = jax.devices(), []
-    for i, ways in enumerate([[("jit", 8), ("jit", 8)], [("pmap", 8), ("jit", 1)], [("jit", 1), ("pmap", 8)]]):
-        for (mode, count), steps in zip(ways, (2, STEPS), strict=True):
+    ways = [[("jit", 8, 1), ("jit", 8, 1)], [("pmap", 8, 1), ("jit", 1, 1)], [("jit", 4, 4), ("pmap", 8, 1)],
+            [("jit", 1, 1), ("jit", 8, 2)]]  # fmt: skip
+    for i, parts in enumerate(ways):
+        for (mode, count, fsdp), steps in zip(parts, (2, STEPS), strict=True):
             monkeypatch.setattr(jax, "devices", lambda count=count: devices[:count])
             config = tiny("vae")
-            config.parallel.mode = mode
+            config.parallel.update(mode=mode, fsdp=fsdp, fsdp_min_size=64)
             config.train.update(steps=steps, eval_every=STEPS, sample_every=STEPS)
             result = loop.train(config, str(tmp_path / str(i)), progress=False, report=lambda text: None)
         rows = loop.logging.read_metrics(str(tmp_path / str(i)))
@@ -65,10 +138,21 @@ def test_a_run_changes_its_way_between_stops(tiny, tmp_path, monkeypatch):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), curves[0], curve)
 
 
-def test_bad_input():
+def test_bad_input(tiny):
     with pytest.raises(InputError, match="'pmpa' does not exist: did you mean pmap"):
-        parallel.build("pmpa", 8)
+        parallel.build("pmpa")
+    with pytest.raises(InputError, match="fsdp = 3 does not divide 8 devices"):
+        parallel.build(fsdp=3)
+    with pytest.raises(InputError, match="fsdp needs .*mode = 'jit'"):
+        parallel.build("pmap", fsdp=2)
+    with pytest.raises(InputError, match="names the axis 'data'"):
+        parallel.build(fsdp=2, rules=(("kernel", ("data",)),))
+    with pytest.raises(InputError, match=r"'\(' is no regular expression"):
+        parallel.build(fsdp=2, rules=(("(", (None,)),))
+    config = tiny("vae")
+    config.train.batch_size = 12
     with pytest.raises(InputError, match="batch_size 12 .* 8 devices: use a multiple of 8"):
-        parallel.build("jit", 12)
+        parallel.from_config(config)
+    config.train.update(batch_size=24, accumulate=2)
     with pytest.raises(InputError, match="2 micro-batch.* use a multiple of 16"):
-        parallel.build("pmap", 24, 2)
+        parallel.from_config(config)

@@ -234,8 +234,12 @@ def config_of(system, **changes):
 
 
 SYSTEMS = pytest.mark.parametrize("system", ["vae", "gan", "vae_gan", "ddpm"])
-
-
+WAYS = {
+    "jit": parallel.build,
+    "pmap": lambda: parallel.build("pmap"),
+    "fsdp": lambda: parallel.build(fsdp=-1, min_size=64),
+    "data and fsdp": lambda: parallel.build(fsdp=2, min_size=64, rules=(("bias", (None,)),)),
+}
 
 
 @functools.cache
@@ -251,26 +255,26 @@ def train(config, way, steps=5):
     table = players.build(config, family)
     per_step = players.batches_per_step(table)
     images, labels = data(per_step)
-    now = way.place(state.init(config, family, table))
-    run, history = way.compile(step.build(config, family, table, way.axis_name)), []
+    now = way.enter(way.create(state.initial(config, family, table)))
+    run, history = way.compile(step.build(config, family, table, way)), []
     for i in range(steps):
-        now, metrics = run(now, way.split({"image": images[i], "label": labels[i]}, per_step > 1))
-        history.append(jax.device_get(metrics))
-    return history, jax.device_get(way.single(now))
+        now, metrics = run(now, way.split({"image": images[i], "label": labels[i]}, int(per_step > 1)))
+        history.append(jax.device_get(way.first(metrics)))
+    return history, jax.device_get(way.leave(now))
 
 
 @functools.cache
 def on_one_device(system):
-    return train(config_of(system), parallel._jit(jax.devices()[:1]))
+    return train(config_of(system), parallel.one_device())
 
 
 @SYSTEMS
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
-def test_eight_devices_give_the_numbers_of_one(system, mode):
+@pytest.mark.parametrize("way", WAYS)
+def test_eight_devices_give_the_numbers_of_one(system, way):
     """With flips, dropout, label dropout, latent and path noise, lazy and late terms and spectral norm's state."""
     assert jax.device_count() == 8
     reference, reference_state = on_one_device(system)
-    history, final = train(config_of(system), parallel.build(mode, 16))
+    history, final = train(config_of(system), WAYS[way]())
     for i, (one, eight) in enumerate(zip(reference, history, strict=True)):
         assert one.keys() == eight.keys()
         for name in one:
@@ -289,7 +293,7 @@ def test_micro_batches_do_not_change_the_update(system, accumulate):
         config = config_of(system, **{"train.accumulate": accumulate})
         for spec in config.players.values():
             spec.optimizer = ConfigDict(dict(name="sgd", learning_rate=1e-3))
-        history, final = train(config, parallel._jit(jax.devices()[:1]), steps=1)
+        history, final = train(config, parallel.one_device(), steps=1)
         return history[0], final.params
 
     (metrics, params), (other_metrics, other) = run(1), run(accumulate)
