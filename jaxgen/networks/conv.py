@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
+from jaxgen.networks.convolution import Conv
 from jaxgen.networks.layers import (
     Dropout,
     GroupNorm,
@@ -39,7 +40,7 @@ class ResidualBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "B H W I"], embedding: Float[Array, "B E"] | None, keys: Key[Array, "B"] | None
     ) -> Float[Array, "B H W C"]:
-        conv = partial(nn.Conv, self.channels, dtype=self.dtype)
+        conv = partial(Conv, self.channels, dtype=self.dtype)
         h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_in")(x))
         h = conv((3, 3), kernel_init=fan_avg_uniform, name="conv_in")(h)
         if embedding is not None:
@@ -79,7 +80,7 @@ class ConvEncoder(nn.Module):
         keys: Key[Array, "B"] | None = None,
     ) -> Float[Array, "B outputs"]:
         halvings(image.shape[1:3], len(self.channels) - 1, "conv_encoder")
-        conv = partial(nn.Conv, kernel_size=(3, 3), dtype=self.dtype)
+        conv = partial(Conv, kernel_size=(3, 3), dtype=self.dtype)
         embedding = class_embedding(label, self.num_classes, self.channels[-1], self.dtype)
         h = conv(self.channels[0], name="in")(image)
         for level, channels in enumerate(self.channels):
@@ -114,7 +115,7 @@ class ConvDecoder(nn.Module):
         train: bool = False,
         keys: Key[Array, "B"] | None = None,
     ) -> Float[Array, "B H W outputs"]:
-        conv = partial(nn.Conv, kernel_size=(3, 3), dtype=self.dtype)
+        conv = partial(Conv, kernel_size=(3, 3), dtype=self.dtype)
         embedding = class_embedding(label, self.num_classes, self.channels[-1], self.dtype)
         low = (*halvings(self.image_shape[:2], len(self.channels) - 1, "conv_decoder"), self.channels[-1])
         h = nn.Dense(math.prod(low), dtype=self.dtype, name="in")(latent).reshape(-1, *low)
@@ -153,7 +154,7 @@ class ConvCritic(nn.Module):
     ) -> tuple[Float[Array, "B"], tuple[Array, ...]]:
         halvings(image.shape[1:3], len(self.channels) - 1, "conv_critic")
         act = activation(self.activation)
-        conv = partial(SpectralConv, train=train) if self.spectral_norm else nn.Conv
+        conv = partial(SpectralConv, train=train) if self.spectral_norm else Conv
         conv = partial(conv, dtype=self.dtype)
         dense = partial(SpectralDense, train=train) if self.spectral_norm else nn.Dense
 

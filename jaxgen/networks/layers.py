@@ -13,6 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
 from jaxgen.errors import InputError, nearest
+from jaxgen.networks.convolution import convolve
 
 ACTIVATIONS = {
     "tanh": jnp.tanh,
@@ -239,8 +240,7 @@ class SpectralConv(nn.Module):
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
         kernel = spectral_normalize(self, kernel, self.train).astype(self.dtype)
-        layout = ("NHWC", "HWIO", "NHWC")
-        y = jax.lax.conv_general_dilated(x.astype(self.dtype), kernel, (1, 1), "SAME", dimension_numbers=layout)
+        y = convolve(x.astype(self.dtype), kernel)
         if self.use_bias:
             y += self.param("bias", zeros, (self.features,), jnp.float32).astype(self.dtype)
         return y

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxgen.errors import InputError
 from jaxgen.networks.conv import ResidualBlock
+from jaxgen.networks.convolution import Conv
 from jaxgen.networks.layers import (
     GroupNorm,
     TimeEmbedding,
@@ -77,7 +78,7 @@ class UNet(nn.Module):
         levels = [self.channels * m for m in self.multipliers]
         lift = nn.remat if self.remat else lambda block: block
         residual_block, attention_block = lift(ResidualBlock), lift(Attention)
-        conv = partial(nn.Conv, kernel_size=(3, 3), dtype=self.dtype, kernel_init=fan_avg_uniform)
+        conv = partial(Conv, kernel_size=(3, 3), dtype=self.dtype, kernel_init=fan_avg_uniform)
         embed = TimeEmbedding(4 * self.channels, self.channels, self.num_classes, self.dtype, name="embedding")
         embedding = embed(time, label)
 

@@ -75,7 +75,7 @@ def image_of(out):
 def products(jaxpr):
     """The matrix products and convolutions in it, those with a single vector (power iterations) apart."""
     for equation in jaxpr.eqns:
-        if equation.primitive.name in ("dot_general", "conv_general_dilated") and equation.outvars[0].aval.ndim > 1:
+        if equation.primitive.name in ("dot_general", "conv_general_dilated", "convolution") and equation.outvars[0].aval.ndim > 1:
             yield equation
         for parameter in jax.tree.leaves(equation.params, is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")):
             inner = getattr(parameter, "jaxpr", parameter)

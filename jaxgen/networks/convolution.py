@@ -1,0 +1,144 @@
+"""Two-dimensional convolution that is fast on a CPU as well, inside loops too.
+
+XLA's CPU backend has a fast convolution for one layout only: images NHWC, kernels HWIO. It rewrites other
+layouts into that one, but not inside a loop, where they fall to code that is a hundred times slower; and the gradients
+that JAX derives are in other layouts. So on a CPU the convolution here is a primitive of its own, which computes what
+`lax.conv_general_dilated` does and whose derivatives, to any order, are convolutions in the fast layout again.
+"""
+
+import math
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array, Float
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+# XLA sums a kernel's gradient over many places (batch x rows x columns) several times slower than over a few thousand at a time
+MANY_PLACES, FEW_PLACES, VECTOR = 8192, 4096, 8
+
+
+def convolve(
+    x: Float[Array, "B H W I"], kernel: Float[Array, "h w I O"], strides: tuple[int, int] = (1, 1)
+) -> Float[Array, "B H' W' O"]:
+    """The convolution with SAME padding, in the operands' dtype."""
+    sizes = x.shape[1:3]
+    padding = tuple(jax.lax.padtype_to_pads(sizes, kernel.shape[:2], strides, "SAME"))
+    if jax.default_backend() != "cpu":
+        return _lax(x, kernel, strides=strides, padding=padding)
+    if kernel.shape[:2] == strides == (1, 1):
+        return x @ kernel[0, 0]
+    return _bind(x, kernel, strides, padding, (1, 1), (1, 1))
+
+
+class Conv(nn.Module):
+    """`nn.Conv` with SAME padding: the same parameters and the same result, by `convolve`."""
+
+    features: int
+    kernel_size: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H' W' O"]:
+        shape = (*self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.strides)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+            y += bias.astype(self.dtype)
+        return y
+
+
+# The primitive. Its parameters are those of lax.conv_general_dilated.
+
+convolution_p = Primitive("convolution")
+
+
+def _bind(x, kernel, strides, padding, lhs_dilation, rhs_dilation):
+    return convolution_p.bind(
+        x, kernel, strides=tuple(strides), padding=tuple(padding), lhs_dilation=tuple(lhs_dilation),
+        rhs_dilation=tuple(rhs_dilation),
+    )  # fmt: skip
+
+
+def _lax(x, kernel, *, strides, padding, lhs_dilation=(1, 1), rhs_dilation=(1, 1)):
+    return jax.lax.conv_general_dilated(
+        x, kernel, strides, padding, lhs_dilation, rhs_dilation, dimension_numbers=LAYOUT
+    )
+
+
+def _shape(x, kernel, **parameters):
+    out = jax.eval_shape(partial(_lax, **parameters), x, kernel)
+    return ShapedArray(out.shape, out.dtype)
+
+
+def _extent(size: int, dilation: int) -> int:
+    return (size - 1) * dilation + 1
+
+
+def _extents(x_shape, kernel_shape, out_shape, strides, lhs_dilation, rhs_dilation):
+    """(image, window, output) with their holes along each spatial dimension."""
+    for d in range(2):
+        yield (
+            _extent(x_shape[1 + d], lhs_dilation[d]),
+            _extent(kernel_shape[d], rhs_dilation[d]),
+            _extent(out_shape[1 + d], strides[d]),
+        )
+
+
+def _image_gradient(g, x, kernel, *, strides, padding, lhs_dilation, rhs_dilation):
+    """The cotangent of x: g convolved with the reversed kernel, inputs and outputs exchanged."""
+    extents = _extents(x.aval.shape, kernel.shape, g.shape, strides, lhs_dilation, rhs_dilation)
+    pads = []
+    for (image, window, out), (low, _) in zip(extents, padding, strict=True):
+        before = window - 1 - low
+        pads.append((before, image + window - 1 - out - before))
+    flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+    return _bind(g, flipped, lhs_dilation, pads, strides, rhs_dilation)
+
+
+def _kernel_gradient(g, x, kernel, *, strides, padding, lhs_dilation, rhs_dilation):
+    """The cotangent of the kernel: x, its channels as the batch, convolved with g as the kernel."""
+    extents = _extents(x.shape, kernel.aval.shape, g.shape, strides, lhs_dilation, rhs_dilation)
+    pads = [(low, window - 1 - low + out - image) for (image, window, out), (low, _) in zip(extents, padding, strict=True)]
+
+    def of(x, g):
+        x, g = jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(g, (1, 2, 0, 3))
+        return _bind(x, g, rhs_dilation, pads, lhs_dilation, strides)
+
+    size = _chunk(x.shape[0], math.prod(g.shape[1:3]))
+    total = sum(of(x[i : i + size], g[i : i + size]) for i in range(0, x.shape[0], size))
+    return jnp.transpose(total, (1, 2, 0, 3))
+
+
+def _chunk(batch: int, places: int) -> int:
+    """Examples at a time for a kernel's gradient: all, or a divisor of the batch of no fewer than a vector register holds."""
+    if batch * places <= MANY_PLACES:
+        return batch
+    divisors = [n for n in range(1, batch + 1) if batch % n == 0]
+    return max(n for n in divisors if n * places <= FEW_PLACES or n <= VECTOR)
+
+
+def _batched(operands, dims, **parameters):
+    """vmap: over images only, they join the batch; else what lax does."""
+    (x, kernel), (dim, kernel_dim) = operands, dims
+    if kernel_dim is not None:
+        return jax.vmap(partial(_lax, **parameters), dims)(x, kernel), 0
+    x = jnp.moveaxis(x, dim, 0)
+    y = convolution_p.bind(x.reshape(-1, *x.shape[2:]), kernel, **parameters)
+    return y.reshape(*x.shape[:2], *y.shape[1:]), 0
+
+
+convolution_p.def_impl(_lax)
+convolution_p.def_abstract_eval(_shape)
+ad.defbilinear(convolution_p, _image_gradient, _kernel_gradient)
+batching.primitive_batchers[convolution_p] = _batched
+mlir.register_lowering(convolution_p, mlir.lower_fun(_lax, multiple_results=False))
