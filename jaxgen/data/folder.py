@@ -1,13 +1,16 @@
 """A folder of image files, with optional labels and captions in a `metadata.jsonl`, as a source."""
 
+import io
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxgen.data.splits import Examples, Reader
+from jaxgen.data.png import decode_plain
+from jaxgen.data.splits import Examples, Reader, in_chunks
 from jaxgen.errors import InputError
 
 _SPLITS = ("train", "validation", "test")
@@ -18,7 +21,7 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 class _Listing(NamedTuple):
     """One split: its image files in sorted order and, where the metadata has them, their labels and texts."""
 
-    files: tuple[Path, ...]
+    files: tuple[str, ...]
     labels: tuple[int | str, ...] | None
     texts: tuple[str, ...] | None
 
@@ -53,16 +56,23 @@ def open_folder(path: str, image_shape: Sequence[int] | None) -> Reader:
         raise InputError(f"folder:{path}: images have 1, 3 or 4 channels, not {channels} (image_shape)")
     numbers = _class_numbers(listings, path)
 
-    def read(name: str, indices: range) -> Examples:
-        listing = listings[name]
-        images = np.empty((len(indices), height, width, channels), np.uint8)
-        for row, index in enumerate(indices):
-            images[row] = _decode(listing.files[index], height, width, channels)
-        labels = listing.labels and np.array([numbers[listing.labels[index]] for index in indices])
-        texts = listing.texts and tuple(listing.texts[index] for index in indices)
-        return Examples(images, labels, texts)
+    sizes = {name: len(listing.files) for name, listing in listings.items()}
+    read = partial(_read, listings, numbers, (height, width, channels))
+    return Reader(sizes, read, max(numbers.values(), default=-1) + 1)
 
-    return Reader(tuple(listings), lambda name: len(listings[name].files), read, max(numbers.values(), default=-1) + 1)
+
+def _read(listings: dict[str, _Listing], numbers: dict[int | str, int], shape, name: str, indices: np.ndarray) -> Examples:
+    listing = listings[name]
+    images = np.empty((len(indices), *shape), np.uint8)
+
+    def decode(chunk: slice) -> None:
+        for row in range(chunk.start, chunk.stop):
+            images[row] = _decode(listing.files[indices[row]], *shape)
+
+    in_chunks(decode, len(indices))
+    labels = listing.labels and np.array([numbers[listing.labels[index]] for index in indices])
+    texts = listing.texts and tuple(listing.texts[index] for index in indices)
+    return Examples(images, labels, texts)
 
 
 def _list(folder: Path) -> _Listing:
@@ -79,7 +89,7 @@ def _list(folder: Path) -> _Listing:
             "label all images of a split or none"
         )
     return _Listing(
-        files=tuple(paths[name] for name in names),
+        files=tuple(str(paths[name]) for name in names),
         labels=tuple(labels) if labelled else None,
         texts=tuple(text or "" for text in texts) if any(text is not None for text in texts) else None,
     )
@@ -133,18 +143,18 @@ def _class_numbers(listings: dict[str, _Listing], path: str) -> dict[int | str, 
     return {label: label for label in labels}
 
 
-def _open(file: Path):
-    """The decoded image, upright."""
+def _open(file: str, data: bytes | None = None):
+    """The decoded image, upright, of a file or of what is in it."""
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(file) as image:
+        with Image.open(file if data is None else io.BytesIO(data)) as image:
             return ImageOps.exif_transpose(image)
     except Exception as error:  # a decoder fed with broken bytes raises many kinds of errors
         raise InputError(f"{file}: cannot be read as an image ({error}); repair or remove it") from error
 
 
-def _shape_of(file: Path) -> tuple[int, int, int]:
+def _shape_of(file: str) -> tuple[int, int, int]:
     image = _open(file)
     if image.has_transparency_data:
         channels = 4
@@ -153,10 +163,17 @@ def _shape_of(file: Path) -> tuple[int, int, int]:
     return image.height, image.width, channels
 
 
-def _decode(file: Path, height: int, width: int, channels: int) -> np.ndarray:
+def _decode(file: str, height: int, width: int, channels: int) -> np.ndarray:
     from PIL import Image
 
-    image = _open(file)
+    try:
+        data = Path(file).read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
+    pixels = decode_plain(data, (height, width, channels))
+    if pixels is not None:
+        return np.frombuffer(pixels, np.uint8).reshape(height, width, channels)
+    image = _open(file, data)
     if image.mode.startswith(("I", "F")):
         raise InputError(f"{file}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
     if (image.height, image.width) != (height, width):

@@ -1,11 +1,16 @@
 """An `.npz` archive of uint8 images, with optional labels, as a source."""
 
-from functools import cache
+import os
+import struct
+import zipfile
+import zlib
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from jaxgen.data.splits import Examples, Reader
+from jaxgen.data.splits import Examples, Reader, take
 from jaxgen.errors import InputError
 
 
@@ -17,52 +22,99 @@ def open_npz(path: str) -> Reader:
     Images are uint8 [N, H, W, C], or [N, H, W] for one channel; labels are integers [N], and the number of classes
     follows from the largest label of all splits.
 
+    What `np.savez` writes stays on disk and may be larger than the memory; what `np.savez_compressed` writes is decoded
+    as a whole, in every process that reads it.
+
     Raises:
       InputError: a missing or damaged file, other names, and arrays of another kind or shape.
     """
     file = Path(path).expanduser()
     if not file.is_file():
         raise InputError(f"npz:{path}: there is no such file")
-
-    @cache
-    def array(key: str) -> np.ndarray:
-        return _read(file, key)
-
-    def labels_of(name: str) -> np.ndarray | None:
-        key = splits[name][1]
-        return None if key is None else _labels(array(key), key, file)
-
-    def images_of(name: str) -> np.ndarray:
-        key = splits[name][0]
-        return _images(array(key), key, file)
-
-    def read(name: str, indices: range) -> Examples:
-        images, labels = images_of(name), labels_of(name)
-        chosen = slice(indices.start, indices.stop)
-        if labels is None:
-            return Examples(images[chosen])
-        if len(labels) != len(images):
-            raise InputError(f"npz:{file}: split '{name}' has {len(images)} images but {len(labels)} labels")
-        return Examples(images[chosen], labels[chosen])
-
-    splits = _splits(_read(file), file, array)
-    labels = [part for name in splits if (part := labels_of(name)) is not None and len(part)]
-    num_classes = max((int(part.max()) + 1 for part in labels), default=0)
-    return Reader(tuple(splits), lambda name: len(images_of(name)), read, num_classes)
+    archive = _Archive(file)
+    splits = _splits(archive)
+    labels = [_labels(archive, key) for _, key in splits.values() if key is not None]
+    num_classes = max((int(part.max()) + 1 for part in labels if len(part)), default=0)
+    sizes = {name: archive.size(images) for name, (images, _) in splits.items()}
+    return Reader(sizes, partial(_read, archive, splits), num_classes)
 
 
-def _read(file: Path, key: str | None = None):
-    """One array of the archive, or the names of all."""
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            return archive.files if key is None else archive[key]
-    except Exception as error:  # broken bytes raise many kinds of errors here
-        what = "cannot be read as an npz archive" if key is None else f"'{key}' cannot be read"
-        raise InputError(f"npz:{file}: {what} ({error}); write it again with np.savez") from error
+def _read(archive: "_Archive", splits: dict[str, tuple[str, str | None]], name: str, indices: np.ndarray) -> Examples:
+    images_key, labels_key = splits[name]
+    images = _images(archive, images_key)
+    if labels_key is None:
+        return Examples(take(images, indices))
+    labels = _labels(archive, labels_key)
+    if len(labels) != len(images):
+        raise InputError(f"npz:{archive.file}: split '{name}' has {len(images)} images but {len(labels)} labels")
+    return Examples(take(images, indices), take(labels, indices))
 
 
-def _splits(keys: list[str], file: Path, array) -> dict[str, tuple[str, str | None]]:
+class _Archive:
+    """The arrays of a file. Those that are not compressed are mapped, not read; a copy for another process holds none."""
+
+    def __init__(self, file: Path):
+        self.file = file
+        self._arrays: dict[str, np.ndarray] = {}
+        self._checked = False
+        with self._readable("it"):
+            with zipfile.ZipFile(file) as archive:
+                self.members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+
+    def __getstate__(self):
+        return {**self.__dict__, "_arrays": {}, "_checked": True}
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        if key not in self._arrays:
+            with self._readable(f"'{key}'"):
+                self._arrays[key] = self._map(key)
+        return self._arrays[key]
+
+    def size(self, key: str) -> int:
+        """The length of an array, from its header alone."""
+        with self._readable(f"'{key}'"), zipfile.ZipFile(self.file) as archive:
+            with archive.open(self.members[key]) as stream:
+                shape, _, _ = _header(stream)
+        return shape[0] if shape else 0
+
+    def _map(self, key: str) -> np.ndarray:
+        member = self.members[key]
+        with open(self.file, "rb") as stream:
+            # the local header repeats the name, and its extra field may differ from the directory's
+            stream.seek(member.header_offset)
+            name, extra = struct.unpack("<HH", stream.read(30)[26:])
+            start = stream.seek(name + extra, os.SEEK_CUR)
+            if member.compress_type == zipfile.ZIP_STORED and member.file_size:
+                shape, fortran_order, dtype = _header(stream)
+                if not fortran_order and not dtype.hasobject and 0 not in shape:
+                    if not self._checked:
+                        content = np.memmap(self.file, np.uint8, "r", start, (member.file_size,))
+                        if zlib.crc32(content) != member.CRC:
+                            raise ValueError("bad CRC-32")
+                    return np.memmap(self.file, dtype, "r", stream.tell(), shape)
+        with np.load(self.file, allow_pickle=False) as archive:
+            return archive[key]
+
+    @contextmanager
+    def _readable(self, what: str):
+        try:
+            yield
+        except Exception as error:  # broken bytes raise many kinds of errors here
+            what = "cannot be read as an npz archive" if what == "it" else f"{what} cannot be read"
+            raise InputError(f"npz:{self.file}: {what} ({error}); write it again with np.savez") from error
+
+
+def _header(stream) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """(shape, Fortran order, dtype) of an array in numpy's format."""
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(stream)
+    return np.lib.format.read_array_header_2_0(stream)
+
+
+def _splits(archive: _Archive) -> dict[str, tuple[str, str | None]]:
     """The names of the image and label arrays of each split."""
+    keys = list(archive.members)
 
     def pair(images: str) -> tuple[str, str | None]:
         labels = images.removesuffix("images") + "labels"
@@ -75,15 +127,16 @@ def _splits(keys: list[str], file: Path, array) -> dict[str, tuple[str, str | No
         return {"train": pair("images")}
     if "arr_0" in keys:
         # `arr_1` is only numpy's name for "the second array": it need not hold labels.
-        labelled = "arr_1" in keys and array("arr_1").ndim == 1 and np.issubdtype(array("arr_1").dtype, np.integer)
+        labelled = "arr_1" in keys and archive["arr_1"].ndim == 1 and np.issubdtype(archive["arr_1"].dtype, np.integer)
         return {"train": ("arr_0", "arr_1" if labelled else None)}
     raise InputError(
-        f"npz:{file}: expected arrays named <split>_images (and <split>_labels), images (and labels) or arr_0, "
+        f"npz:{archive.file}: expected arrays named <split>_images (and <split>_labels), images (and labels) or arr_0, "
         f"found {', '.join(keys) or 'none'}"
     )
 
 
-def _images(images: np.ndarray, key: str, file: Path) -> np.ndarray:
+def _images(archive: _Archive, key: str) -> np.ndarray:
+    images, file = archive[key], archive.file
     if images.dtype != np.uint8:
         extent = f" in [{images.min():g}, {images.max():g}]" if images.size and images.dtype.kind in "fiu" else ""
         raise InputError(
@@ -99,7 +152,8 @@ def _images(images: np.ndarray, key: str, file: Path) -> np.ndarray:
     return images
 
 
-def _labels(labels: np.ndarray, key: str, file: Path) -> np.ndarray:
+def _labels(archive: _Archive, key: str) -> np.ndarray:
+    labels, file = archive[key], archive.file
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise InputError(
             f"npz:{file}: {key} is {labels.dtype} of shape {labels.shape}, expected one integer an image, of shape (N,)"

@@ -1,17 +1,26 @@
 """A data set prepared by TensorFlow Datasets, read without TensorFlow, as a source."""
 
+import io
 import os
 import re
-from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxgen.data.splits import Examples, Reader
+from jaxgen.data.png import decode_plain
+from jaxgen.data.splits import Examples, Reader, in_chunks
 from jaxgen.errors import InputError, nearest
 
-_CHUNK = 1024  # examples whose decoded rows exist beside the array that they are copied to
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+class _Shards(NamedTuple):
+    """The files of one split; file i begins with example starts[i], and starts[-1] is the size of the split."""
+
+    files: tuple[str, ...]
+    starts: tuple[int, ...]
 
 
 def open_tfds(name: str, data_dir: str | None) -> Reader:
@@ -27,33 +36,78 @@ def open_tfds(name: str, data_dir: str | None) -> Reader:
       InputError: a missing package, an unknown name, a data set that is not prepared (the message says how to do it),
         or images of another kind.
     """
-    features, records = _records(name, data_dir)
+    features, splits = _prepared(name, data_dir)
     if "image" not in features:
         raise InputError(f"tfds:{name}: has no feature 'image', only {', '.join(features)}")
-    shape, dtype = features["image"].shape, np.dtype(features["image"].np_dtype)
-    if None in shape or dtype != np.uint8:
+    image = features["image"]
+    shape, dtype = image.shape, np.dtype(image.np_dtype)
+    if None in shape or len(shape) != 3 or shape[-1] not in _MODES or dtype != np.uint8 or not hasattr(image, "encoding_format"):
         raise InputError(
-            f"tfds:{name}: images are {dtype} of shape {shape}, expected uint8 of one fixed shape; "
+            f"tfds:{name}: images are {dtype} of shape {shape}, expected encoded images (uint8) of one fixed shape; "
             "resize them into a folder or an npz file"
         )
     num_classes = getattr(features["label"], "num_classes", 0) if "label" in features else 0
-
-    def read(split: str, indices: range) -> Examples:
-        images = np.empty((len(indices), *shape), np.uint8)
-        labels = np.empty(len(indices), np.int32) if num_classes else None
-        for start in range(0, len(indices), _CHUNK):
-            with _quiet():
-                rows = records[split].__getitems__(list(indices[start : start + _CHUNK]))
-            images[start : start + len(rows)] = [row["image"] for row in rows]
-            if num_classes:
-                labels[start : start + len(rows)] = [row["label"] for row in rows]
-        return Examples(images, labels)
-
-    return Reader(tuple(records), lambda split: len(records[split]), read, num_classes)
+    read = partial(_read, f"tfds:{name}", splits, shape, bool(num_classes))
+    return Reader({split: shards.starts[-1] for split, shards in splits.items()}, read, num_classes)
 
 
-def _records(name: str, data_dir: str | None) -> tuple[Any, dict[str, Sequence[dict]]]:
-    """The features of a prepared data set and its records by split."""
+def _read(name: str, splits: dict[str, _Shards], shape, labelled: bool, split: str, indices: np.ndarray) -> Examples:
+    images = np.empty((len(indices), *shape), np.uint8)
+    labels = np.empty(len(indices), np.int32) if labelled else None
+
+    def decode(chunk: slice) -> None:
+        from tensorflow_datasets.proto import tf_example_pb2
+
+        pixels = []
+        for row, record in zip(range(chunk.start, chunk.stop), _records(splits[split], indices[chunk])):
+            feature = tf_example_pb2.Example.FromString(record).features.feature
+            try:
+                pixels.append(_decode(feature["image"].bytes_list.value[0], shape))
+            except Exception as error:  # a decoder fed with broken bytes raises many kinds of errors
+                raise InputError(f"{name}: example {indices[row]} of '{split}' has no readable image ({error})") from error
+            if labelled:
+                labels[row] = feature["label"].int64_list.value[0]
+        images[chunk] = np.frombuffer(b"".join(pixels), np.uint8).reshape(-1, *shape)
+
+    in_chunks(decode, len(indices))
+    return Examples(images, labels)
+
+
+def _records(shards: _Shards, indices: np.ndarray) -> list[bytes]:
+    """The serialised examples at these indices of a split."""
+    files = np.searchsorted(shards.starts, indices, side="right") - 1
+    records = [b""] * len(indices)
+    for file in np.unique(files):
+        rows = np.flatnonzero(files == file)
+        found = _reader(shards.files[file]).read((indices[rows] - shards.starts[file]).tolist())
+        for row, record in zip(rows.tolist(), found, strict=True):
+            records[row] = record
+    return records
+
+
+@lru_cache(maxsize=512)
+def _reader(file: str):
+    """The open file; readers serve several threads, and every process has its own."""
+    from array_record.python import array_record_module
+
+    # with a read-ahead, access to single records reads their neighbours too
+    return array_record_module.ArrayRecordReader(file, options="readahead_buffer_size:0,max_parallelism:0")
+
+
+def _decode(data: bytes, shape) -> bytes:
+    pixels = decode_plain(data, shape)
+    if pixels is None:
+        from PIL import Image
+
+        with Image.open(io.BytesIO(data)) as image:
+            if (image.height, image.width) != tuple(shape[:2]):
+                raise ValueError(f"it is {image.height}x{image.width}, not {shape[0]}x{shape[1]}")
+            pixels = image.convert(_MODES[shape[2]]).tobytes()
+    return pixels
+
+
+def _prepared(name: str, data_dir: str | None) -> tuple[Any, dict[str, _Shards]]:
+    """The features of a prepared data set and its files by split."""
     data_dir = data_dir and os.path.expanduser(data_dir)
     not_prepared = InputError(
         f"tfds:{name}: is not prepared as array records in {data_dir or 'the default data_dir of TFDS'}; set data_dir "
@@ -65,7 +119,11 @@ def _records(name: str, data_dir: str | None) -> tuple[Any, dict[str, Sequence[d
             import tensorflow_datasets as tfds
 
             builder = tfds.builder(name, data_dir=data_dir)
-            records = {split: builder.as_data_source(split=split) for split in builder.info.splits}
+            splits = {}
+            for split, info in builder.info.splits.items():
+                builder.as_data_source(split=split)  # raises where there is no random access
+                starts = np.cumsum([0, *info.shard_lengths]).tolist()
+                splits[split] = _Shards(tuple(str(file) for file in info.filepaths), tuple(starts))
     except ImportError as error:
         missing = re.search(r"No module named '(\w+)", str(error))
         if missing and missing[1] == "tensorflow":  # only the code that prepares a data set asks for it
@@ -79,14 +137,14 @@ def _records(name: str, data_dir: str | None) -> tuple[Any, dict[str, Sequence[d
         raise InputError(f"tfds:{name}: there is no such data set: {nearest(name, known)}") from None
     except (ValueError, AssertionError) as error:
         raise InputError(f"tfds:{name}: {str(error).strip().splitlines()[0]}") from error
-    if not records:
+    if not splits:
         raise not_prepared
-    return builder.info.features, records
+    return builder.info.features, splits
 
 
 @contextmanager
 def _quiet():
-    """Without the warnings of TFDS about what it would rather have: OpenCV, or data where it looks in vain."""
+    """Without the warnings of TFDS about what it would rather have, or data where it looks in vain."""
     from absl import logging
 
     verbosity = logging.get_verbosity()

@@ -7,7 +7,7 @@ SIZES = {"train": 1001, "test": 10, "empty": 0}
 
 
 def parse(split):
-    return [(name, (r.start, r.stop)) for name, r in parse_split(split, tuple(SIZES), SIZES.__getitem__)]
+    return [(name, (r.start, r.stop)) for name, r in parse_split(split, SIZES)]
 
 
 @pytest.mark.parametrize(
