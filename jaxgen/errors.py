@@ -1,4 +1,4 @@
-"""The one exception for input that a user can correct."""
+"""The exceptions for what a user can correct, and for what passes."""
 
 
 class InputError(ValueError):
@@ -6,6 +6,13 @@ class InputError(ValueError):
 
     The message is one line: what is wrong, where, and what to do. The command line prints it and exits with code 2;
     library code may catch it like any `ValueError`.
+    """
+
+
+class RetryError(InputError):
+    """Something failed that need not fail again: the same command goes on from the last checkpoint.
+
+    The command line exits with code 75 (EX_TEMPFAIL) for it, on which schedulers can start a job again.
     """
 
 

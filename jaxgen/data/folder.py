@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxgen.data.png import decode_plain
-from jaxgen.data.splits import Examples, Reader, in_chunks
+from jaxgen.data.reader import Examples, Reader, in_chunks
 from jaxgen.errors import InputError
 
 _SPLITS = ("train", "validation", "test")

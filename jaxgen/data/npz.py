@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgen.data.splits import Examples, Reader, take
+from jaxgen.data.reader import Examples, Reader, take
 from jaxgen.errors import InputError
 
 

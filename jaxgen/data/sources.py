@@ -1,6 +1,6 @@
 """Sources of images by name: `digits`, `tfds:<name>`, `folder:<path>`, `npz:<path>`, `stacked:<source>` and `synthetic`.
 
-A source has a few base splits; a split expression (see `splits`) chooses among their examples, with one grammar for all
+A source has a few base splits; a split expression (see `reader`) chooses among their examples, with one grammar for all
 sources. `load` reads them into memory, `open_records` reads those that are asked for; there is one path for both.
 """
 
@@ -16,7 +16,7 @@ from jaxtyping import Int, Int32, UInt8
 
 from jaxgen.data.folder import open_folder
 from jaxgen.data.npz import open_npz
-from jaxgen.data.splits import Examples, Reader, parse_split, take
+from jaxgen.data.reader import Examples, Reader, parse_split, take
 from jaxgen.data.tfds import open_tfds
 from jaxgen.errors import InputError
 

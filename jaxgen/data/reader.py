@@ -1,4 +1,4 @@
-"""Base splits and split expressions: `train`, `train[:5000]`, `train[90%:]`, `train[-100:]`, `validation+test`."""
+"""What all sources share: their examples, how they are read, and split expressions: `train[:5000]`, `train[90%:]`, `a+b`."""
 
 import os
 import re

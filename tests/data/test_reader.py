@@ -1,6 +1,6 @@
 import pytest
 
-from jaxgen.data.splits import parse_split
+from jaxgen.data.reader import parse_split
 from jaxgen.errors import InputError
 
 SIZES = {"train": 1001, "test": 10, "empty": 0}

@@ -1,0 +1,206 @@
+import dataclasses
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgen.data import Position, batches, load, open_records
+from jaxgen.data.stream import stream
+from jaxgen.errors import InputError, RetryError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """name -> (source, split, image_shape) of every kind that needs no data set."""
+    random = np.random.default_rng(0)
+    for i in range(30):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (5, 4, 3), np.uint8)).save(tmp_path / "images" / f"{i:02}.png")
+    arrays = dict(images=random.integers(0, 256, (50, 4, 4, 1), np.uint8), labels=np.arange(50) % 7)
+    np.savez(tmp_path / "plain.npz", **arrays)
+    np.savez_compressed(tmp_path / "packed.npz", **arrays)
+    return {
+        "digits": ("digits", "train[:300]+test[:9]", None),
+        "synthetic": ("synthetic", "train[:100]", (16, 8, 3)),
+        "folder": (f"folder:{tmp_path / 'images'}", "train", (5, 4, 3)),
+        "npz": (f"npz:{tmp_path / 'plain.npz'}", "train[3:]", None),
+        "compressed": (f"npz:{tmp_path / 'packed.npz'}", "train", None),
+        "stacked": ("stacked:digits", "train[:50]", None),
+    }
+
+
+def same(streamed, expected):
+    for (batch, after), (expected_batch, expected_after) in zip(streamed, expected, strict=True):
+        assert after == expected_after and batch.keys() == expected_batch.keys()
+        for name, array in batch.items():
+            assert array.dtype == expected_batch[name].dtype and np.array_equal(array, expected_batch[name])
+
+
+@pytest.mark.parametrize("kind", ["digits", "synthetic", "folder", "npz", "compressed", "stacked"])
+def test_a_stream_has_the_batches_of_the_arrays(sources, kind):
+    name, split, shape = sources[kind]
+    records, source = open_records(name, split, image_shape=shape), load(name, split, image_shape=shape)
+    assert (records.name, len(records), records.num_classes) == (source.name, len(source.images), source.num_classes)
+    assert records.labelled == (source.labels is not None)
+    assert records.image_shape == source.images.shape[1:] and records.nbytes == source.images.nbytes
+    example = pickle.loads(pickle.dumps(records))[17]
+    assert np.array_equal(example["image"], source.images[17])
+    position = Position(3, 20)
+    with stream(records, 16, seed=2, position=position, workers=0) as streamed:
+        same(islice(streamed, 40), islice(batches(source, 16, seed=2, position=position), 40))
+
+
+def test_processes_share_the_global_batch_and_a_stream_resumes():
+    records, source = open_records("digits", "train"), load("digits", "train")
+    for index in range(2):
+        expected = batches(source, 100, seed=1, process_index=index, process_count=2)
+        with stream(records, 100, seed=1, workers=0, process_index=index, process_count=2) as streamed:
+            same(islice(streamed, 12), islice(expected, 12))
+            after = streamed.position
+        with stream(records, 100, seed=1, workers=0, process_index=index, process_count=2, position=after) as streamed:
+            same(islice(streamed, 5), islice(expected, 5))
+    assert list(streamed) == [], "a closed stream is at its end"
+
+
+def test_without_shuffling():
+    records, source = open_records("digits", "test[:20]"), load("digits", "test[:20]")
+    with stream(records, 8, seed=0, shuffle=False, workers=0) as streamed:
+        same(islice(streamed, 6), islice(batches(source, 8, seed=0, shuffle=False), 6))
+
+
+def test_bad_streams_are_refused():
+    records = open_records("digits", "train")
+    for options, message in [
+        (dict(workers=-1), "workers must not be negative"),
+        (dict(process_count=3), "a batch of 8 cannot be divided among 3 processes"),
+        (dict(position=Position(0, 898)), r"position \(epoch 0, offset 898\) is outside"),
+        (dict(seed=-1), "seed must not be negative"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            stream(records, 8, **{"seed": 0, "workers": 0, **options})
+    with pytest.raises(InputError, match="batch size must be at least 1"):
+        stream(records, 0, seed=0)
+
+
+@pytest.mark.parametrize("error, expected", [(OSError(5, "Input/output error"), RetryError), (InputError("bad"), InputError)])
+def test_what_fails_in_a_thread_is_raised_once(error, expected):
+    def read(name, indices):
+        raise error
+
+    records = open_records("digits", "train")
+    records = dataclasses.replace(records, _reader=records._reader._replace(read=read))
+    streamed = stream(records, 8, seed=0, workers=0)
+    with pytest.raises(expected) as caught:
+        next(streamed)
+    assert type(caught.value) is expected and "\n" not in str(caught.value)
+    assert list(streamed) == []
+
+
+def script(body, *arguments):
+    """Starts a script without `if __name__ == "__main__"`, as a file would be run."""
+    file = Path(arguments[0]) / "script.py"
+    prelude = """
+        import multiprocessing, os, signal, sys, time
+        from itertools import islice
+        print("script runs")
+        from jaxgen.data import batches, load, open_records
+        from jaxgen.data.stream import stream
+        from jaxgen.errors import InputError, RetryError
+    """
+    file.write_text(textwrap.dedent(prelude) + textwrap.dedent(body))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([sys.executable, file], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def ended(process):
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 0, error
+    return out
+
+
+def test_workers_give_the_same_batches_and_a_killed_one_is_an_error(tmp_path):
+    body = """
+        source = load("digits", "train")
+        streamed = stream(open_records("digits", "train"), 64, seed=0, workers=2)
+        workers = multiprocessing.active_children()
+        for (batch, after), (expected, expected_after) in islice(zip(streamed, batches(source, 64, seed=0)), 30):
+            assert (batch["image"] == expected["image"]).all() and (batch["label"] == expected["label"]).all()
+            assert after == expected_after == streamed.position and type(batch["image"]).__name__ == "ndarray"
+        for worker in workers:  # a group of processes may be told to stop as a whole, which its parent decides on
+            os.kill(worker.pid, signal.SIGTERM)
+            os.kill(worker.pid, signal.SIGINT)
+        next(streamed)
+        os.kill(workers[0].pid, signal.SIGKILL)
+        start = time.monotonic()
+        try:
+            for _, after in streamed:
+                pass
+        except RetryError as error:
+            assert time.monotonic() - start < 20 and streamed.position == after
+            assert f"epoch {after.epoch}, offset {after.offset}" in str(error) and "exit code -9" in str(error), error
+            assert not multiprocessing.active_children() and not any(worker.is_alive() for worker in workers)
+            print("one error")
+    """
+    assert ended(script(body, tmp_path)).split("\n") == ["script runs", "one error", ""]
+
+
+def test_an_error_in_a_worker_and_what_a_worker_loads(tmp_path):
+    body = """
+        import dataclasses
+        def read(name, indices):
+            loaded = [m for m in ("tensorflow", "tensorflow_datasets", "sklearn", "flax") if m in sys.modules]
+            bridge = sys.modules.get("jax._src.xla_bridge")  # grain imports JAX; no device may be started by it
+            raise InputError(f"{loaded} {bool(bridge and bridge._backends)}")
+        records = open_records("digits", "train")
+        records = dataclasses.replace(records, _reader=records._reader._replace(read=read))
+        streamed = stream(records, 8, seed=0, workers=1)
+        try:
+            next(streamed)
+        except InputError as error:
+            print(type(error).__name__, error, multiprocessing.active_children())
+    """
+    assert ended(script(body, tmp_path)) == "script runs\nInputError [] False []\n"
+
+
+def test_workers_do_not_outlive_their_parent(tmp_path):
+    body = """
+        streamed = stream(open_records("synthetic", "train", image_shape=(64, 64, 3)), 64, seed=0, workers=2)
+        [next(streamed) for _ in range(4)]
+        print(*[worker.pid for worker in multiprocessing.active_children()], flush=True)
+        time.sleep(60)
+    """
+    process = script(body, tmp_path)
+    assert process.stdout.readline() == "script runs\n"
+    workers = [int(number) for number in process.stdout.readline().split()]
+    assert len(workers) == 2 and all(_alive(worker) for worker in workers)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(_alive(worker) for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _alive(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_the_package_is_light():
+    program = "import sys, jaxgen.data.stream, jaxgen.data.pipeline; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    assert not {"jax", "grain", "sklearn", "PIL", "tensorflow_datasets"} & set(done.stdout.split())
