@@ -17,9 +17,11 @@ from jaxgen.errors import InputError, nearest
 # Fields that a resumed run may change: they do not alter what the finished steps computed.
 RESUMABLE = (
     "name", "train.steps", "train.steps_per_dispatch", "train.log_every", "train.eval_every", "train.sample_every",
-    "data.data_dir",
+    "data.data_dir", "data.pipeline", "data.device_bytes", "data.workers",
 )  # fmt: skip
 RESUMABLE_SECTIONS = ("checkpoint", "evaluation", "parallel", "sample")
+
+PIPELINES = ("auto", "device", "stream")
 
 
 def default() -> ConfigDict:
@@ -43,6 +45,9 @@ def default() -> ConfigDict:
                 validation="validation",
                 test="test",
                 flip=False,  # random horizontal flips in the train step
+                pipeline="auto",  # device: all images live there; stream: read in the background; auto: by device_bytes
+                device_bytes=2 * 2**30,  # auto keeps up to so many bytes of images on each device
+                workers=4,  # processes that read and decode for a stream; 0: threads
             ),
             train=dict(
                 steps=0,
@@ -276,6 +281,11 @@ def check(config: ConfigDict) -> None:
         raise InputError(f"config.order {tuple(config.order)} must name each of the players {tuple(config.players)} once")
     if config.conditional and not config.data.num_classes:
         raise InputError("config.conditional needs config.data.num_classes")
+    if config.data.pipeline not in PIPELINES:
+        raise InputError(f"config.data.pipeline '{config.data.pipeline}' is unknown: {nearest(config.data.pipeline, PIPELINES)}")
+    for name in ("device_bytes", "workers"):
+        if config.data[name] < 0:
+            raise InputError(f"config.data.{name} must not be negative, got {config.data[name]}")
     if any(not 0.0 < rate < 1.0 for rate in config.ema.rates):
         raise InputError(f"config.ema.rates must lie between 0 and 1, not {tuple(config.ema.rates)}")
     if config.checkpoint.every < 1 or config.checkpoint.keep < 1:

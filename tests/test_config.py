@@ -98,7 +98,7 @@ def test_differences_are_the_fields_that_change_what_was_computed(config, file):
     other = config_lib.load(file)
     assert config_lib.differences(config, other) == {}
     assert config_lib.differences(config, config_lib.from_json(config_lib.to_json(other))) == {}
-    allowed = {"train.steps": 9, "checkpoint.every": 5, "parallel.mode": "pmap", "sample.num": 3, "name": "x"}
+    allowed = {"train.steps": 9, "data.workers": 1, "data.pipeline": "stream", "checkpoint.every": 5, "parallel.mode": "pmap", "sample.num": 3, "name": "x"}
     for name, value in allowed.items():
         config_lib.override(other, name, value)
     assert config_lib.differences(config, other) == {}
@@ -116,6 +116,9 @@ def test_differences_are_the_fields_that_change_what_was_computed(config, file):
     ("changes", "message"),
     [
         ({"train.steps": 0}, r"config\.train\.steps must be at least 1, not 0"),
+        ({"data.pipeline": "steam"}, r"config\.data\.pipeline 'steam' is unknown: did you mean stream\?"),
+        ({"data.workers": -1}, r"config\.data\.workers must not be negative, got -1"),
+        ({"data.device_bytes": -1}, r"config\.data\.device_bytes must not be negative"),
         ({"train.batch_size": 0}, r"config\.train\.batch_size"),
         ({"train.accumulate": 3}, "16 cannot be divided into config.train.accumulate = 3"),
         ({"train.log_every": 0}, r"config\.train\.log_every"),

@@ -70,10 +70,10 @@ class Stream(Iterator):
         except Exception as error:
             self.close()
             what = "a worker that reads" if self._workers else "reading"
+            why = str(error).strip().partition("\n")[0].partition(". ")[0] or type(error).__name__
             raise RetryError(
                 f"data: {what} {self._batches.records.name} failed after epoch {self.position.epoch}, offset "
-                f"{self.position.offset} ({str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}); "
-                "the same command goes on from the last checkpoint"
+                f"{self.position.offset} ({why}); the same command goes on from the last checkpoint"
             ) from error
         if self._workers:
             # what comes from a worker is a view of memory that both share; the copy has none of its rules
@@ -82,7 +82,7 @@ class Stream(Iterator):
         return batch, self.position
 
     def close(self) -> None:
-        """Stops the workers; the stream ends. Safe to call twice."""
+        """Stops the workers, which may take a second; the stream ends. Safe to call twice."""
         iterator, self._iterator = self._iterator, None
         if iterator is not None:
             iterator.close()

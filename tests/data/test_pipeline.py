@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.data import Position, Source, batches, eval_batches, index_batches, prepare, to_uint8
+from jaxgen.data import Position, Source, batches, eval_batches, gather, index_batches, order, prepare, to_uint8
 from jaxgen.errors import InputError
 
 
@@ -36,6 +36,23 @@ def test_batches_hold_the_images_of_their_labels():
     for batch, _ in islice(batches(numbered(10), 4, seed=0), 6):
         assert batch["image"].dtype == np.uint8 and batch["label"].dtype == np.int32
         assert np.array_equal(batch["image"], np.broadcast_to(batch["label"][:, None, None, None], (4, 2, 3, 1)))
+
+
+def test_a_compiled_step_gathers_the_same_batches():
+    source = numbered(10)
+    arrays = {name: jnp.asarray(array) for name, array in source.arrays.items()}
+
+    @jax.jit
+    def step(position):
+        indices, position = order.indices(position, 4, 10, seed=6)
+        return gather(arrays, indices), position
+
+    position = jnp.array([1, 3], jnp.int32)
+    for expected, after in islice(batches(source, 4, seed=6, position=Position(1, 3)), 6):
+        batch, position = step(position)
+        assert batch.keys() == expected.keys() and tuple(position.tolist()) == after
+        assert all(batch[name].dtype == expected[name].dtype for name in batch)
+        assert all(np.array_equal(batch[name], expected[name]) for name in batch)
 
 
 def test_unshuffled_batches_follow_the_source():
@@ -77,7 +94,7 @@ def test_bad_streams_are_refused_before_the_first_batch():
         batches(source, 8, seed=0, position=Position(2, 10))
     with pytest.raises(InputError, match="seed must not be negative"):
         batches(source, 8, seed=-1)
-    with pytest.raises(InputError, match="batch size from 1"):
+    with pytest.raises(InputError, match="batch size must be at least 1"):
         index_batches(10, 0, seed=0)
 
 

@@ -140,7 +140,7 @@ def test_workers_give_the_same_batches_and_a_killed_one_is_an_error(tmp_path):
         for worker in workers:  # a group of processes may be told to stop as a whole, which its parent decides on
             os.kill(worker.pid, signal.SIGTERM)
             os.kill(worker.pid, signal.SIGINT)
-        next(streamed)
+        _, after = next(streamed)
         os.kill(workers[0].pid, signal.SIGKILL)
         start = time.monotonic()
         try:
@@ -201,6 +201,7 @@ def _alive(process):
 
 def test_the_package_is_light():
     program = "import sys, jaxgen.data.stream, jaxgen.data.pipeline; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert not {"jax", "grain", "sklearn", "PIL", "tensorflow_datasets"} & set(done.stdout.split())

@@ -1,12 +1,14 @@
 import os
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jaxgen.data import load
+from jaxgen.data import batches, load, open_records
+from jaxgen.data.stream import stream
 from jaxgen.errors import InputError
 
 SHARED = Path(os.environ.get("JAXGEN_SHARED", Path(__file__).resolve().parents[3] / "shared"))
@@ -42,6 +44,25 @@ def test_cifar10_needs_no_tensorflow(prepared):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "OpenCV" not in done.stderr
+
+
+def test_cifar10_streams_as_it_loads(prepared):
+    source = load("tfds:cifar10", "test[:300]", data_dir=prepared)
+    records = open_records("tfds:cifar10", "test[:300]", data_dir=prepared)
+    assert (len(records), records.image_shape, records.labelled) == (300, (32, 32, 3), True)
+    with stream(records, 64, seed=0, workers=0) as streamed:
+        for (batch, after), (expected, expected_after) in islice(zip(streamed, batches(source, 64, seed=0)), 10):
+            assert after == expected_after
+            assert np.array_equal(batch["image"], expected["image"]) and np.array_equal(batch["label"], expected["label"])
+
+
+def test_images_are_those_that_tfds_decodes(prepared):
+    import tensorflow_datasets as tfds
+
+    rows = tfds.data_source("cifar10", data_dir=prepared, split="test").__getitems__(list(range(40, 90)))
+    source = load("tfds:cifar10", "test[40:90]", data_dir=prepared)
+    assert np.array_equal(source.images, [row["image"] for row in rows])
+    assert source.labels.tolist() == [row["label"] for row in rows]
 
 
 def test_errors(prepared, tmp_path):
