@@ -14,26 +14,33 @@ from jaxgen.errors import InputError, nearest
 Scores = Float[Array, "B"]
 softplus = jax.nn.softplus
 
-# kind: (critic loss (real, fake), generator loss (real, fake))
-LOSSES: dict[str, tuple[Callable[[Scores, Scores], Scores], Callable[[Scores, Scores], Scores]]] = {
+Loss = Callable[[Scores, Scores, Callable], Scores]
+
+# kind: (critic loss, generator loss), both of (real, fake, mean over the batch)
+LOSSES: dict[str, tuple[Loss, Loss]] = {
     # Goodfellow et al. 2014, section 3: generator maximises log D(G(z))
-    "non_saturating": (lambda real, fake: softplus(-real) + softplus(fake), lambda real, fake: softplus(-fake)),
+    "non_saturating": (lambda real, fake, mean: softplus(-real) + softplus(fake), lambda real, fake, mean: softplus(-fake)),
     # Goodfellow et al. 2014, eq. 1: generator minimises log(1 - D(G(z)))
-    "minimax": (lambda real, fake: softplus(-real) + softplus(fake), lambda real, fake: -softplus(fake)),
+    "minimax": (lambda real, fake, mean: softplus(-real) + softplus(fake), lambda real, fake, mean: -softplus(fake)),
     # Lim & Ye 2017; Miyato et al. 2018, eq. 16-17
     "hinge": (
-        lambda real, fake: jax.nn.relu(1.0 - real) + jax.nn.relu(1.0 + fake),
-        lambda real, fake: -fake,
+        lambda real, fake, mean: jax.nn.relu(1.0 - real) + jax.nn.relu(1.0 + fake),
+        lambda real, fake, mean: -fake,
     ),
     # Mao et al. 2017, eq. 9 (labels 0 and 1)
     "least_squares": (
-        lambda real, fake: 0.5 * (jnp.square(real - 1.0) + jnp.square(fake)),
-        lambda real, fake: 0.5 * jnp.square(fake - 1.0),
+        lambda real, fake, mean: 0.5 * (jnp.square(real - 1.0) + jnp.square(fake)),
+        lambda real, fake, mean: 0.5 * jnp.square(fake - 1.0),
     ),
     # Arjovsky et al. 2017, eq. 2; to be used with gradient_penalty (Gulrajani et al. 2017)
-    "wasserstein": (lambda real, fake: fake - real, lambda real, fake: -fake),
+    "wasserstein": (lambda real, fake, mean: fake - real, lambda real, fake, mean: -fake),
     # Jolicoeur-Martineau 2019, in the paired form of Huang et al. 2024 (R3GAN), eq. 2
-    "relativistic": (lambda real, fake: softplus(fake - real), lambda real, fake: softplus(real - fake)),
+    "relativistic": (lambda real, fake, mean: softplus(fake - real), lambda real, fake, mean: softplus(real - fake)),
+    # Jolicoeur-Martineau 2019, section 4.2: more real than the others are on average, RaSGAN
+    "relativistic_average": (
+        lambda real, fake, mean: softplus(mean(fake) - real) + softplus(fake - mean(real)),
+        lambda real, fake, mean: softplus(mean(real) - fake) + softplus(real - mean(fake)),
+    ),
 }
 
 
@@ -43,14 +50,14 @@ def _pair(loss: str):
     return LOSSES[loss]
 
 
-def critic_loss(loss: str, real: Scores, fake: Scores) -> Scores:
-    """The critic's loss `loss` on scores of real and of generated images."""
-    return _pair(loss)[0](real, fake)
+def critic_loss(loss: str, real: Scores, fake: Scores, mean: Callable = jnp.mean) -> Scores:
+    """The critic's loss `loss` on scores of real and of generated images. `mean`: over the batch, for relativistic_average."""
+    return _pair(loss)[0](real, fake, mean)
 
 
-def generator_loss(loss: str, real: Scores, fake: Scores) -> Scores:
-    """The generator's loss `loss`; only `relativistic` looks at the real scores."""
-    return _pair(loss)[1](real, fake)
+def generator_loss(loss: str, real: Scores, fake: Scores, mean: Callable = jnp.mean) -> Scores:
+    """The generator's loss `loss`; only the relativistic ones look at the real scores."""
+    return _pair(loss)[1](real, fake, mean)
 
 
 def _squared_gradient_norm(critic: Callable, x: Float[Array, "B ..."]) -> Scores:
@@ -74,17 +81,17 @@ def gradient_penalty(
     return jnp.square(jnp.sqrt(squared + 1e-12) - target)
 
 
-# Terms. They need real, fake, real_score, fake_score and the closure critic(images) -> scores.
+# Terms. They need real, fake, real_score, fake_score, the closure critic(images) -> scores, and batch_mean.
 
 
 def critic(loss: str = "non_saturating"):
     """What the critic minimises."""
-    return lambda outputs: critic_loss(loss, outputs["real_score"], outputs["fake_score"])
+    return lambda outputs: critic_loss(loss, outputs["real_score"], outputs["fake_score"], outputs["batch_mean"])
 
 
 def adversarial(loss: str = "non_saturating"):
     """What the generator minimises."""
-    return lambda outputs: generator_loss(loss, outputs["real_score"], outputs["fake_score"])
+    return lambda outputs: generator_loss(loss, outputs["real_score"], outputs["fake_score"], outputs["batch_mean"])
 
 
 def r1():

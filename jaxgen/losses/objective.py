@@ -83,17 +83,34 @@ def _per_example(row: WeightedTerm, outputs: Outputs, batch_size: int) -> Float[
     return value.astype(jnp.float32)
 
 
+def batch_mean(axes: tuple[str, ...] = ()) -> Callable[[Array], Array]:
+    """The mean over all rows of the batch, those on other devices included: what terms that couple examples read as
+    outputs["batch_mean"]. axes: those that the batch is divided over, inside a device's part of the computation.
+    """
+
+    def mean(x):
+        here = jnp.mean(x, axis=0)
+        return jax.lax.pmean(here, axes) if axes else here
+
+    return mean
+
+
 def evaluate(
     rows: tuple[WeightedTerm, ...], outputs: Outputs, batch_size: int
 ) -> dict[str, Float[Array, "B"]]:
-    """Every term's unweighted value per example, by name."""
+    """Every term's unweighted value per example, by name, where all of the batch is in `outputs`."""
+    outputs = {**outputs, "batch_mean": batch_mean()}
     return {row.name: _per_example(row, outputs, batch_size) for row in rows}
 
 
 def loss(
-    rows: tuple[WeightedTerm, ...], outputs: Outputs, step, batch_size: int
+    rows: tuple[WeightedTerm, ...], outputs: Outputs, step, batch_size: int, axes: tuple[str, ...] = ()
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """The player's scalar loss at `step`, and the mean of each term before weighting (0 where it was not computed)."""
+    """The player's scalar loss at `step`, and the mean of each term before weighting (0 where it was not computed).
+
+    axes: see `batch_mean`.
+    """
+    outputs = {**outputs, "batch_mean": batch_mean(axes)}
     total, means = jnp.float32(0.0), {}
     for row in rows:
         compute = lambda row=row: jnp.mean(_per_example(row, outputs, batch_size))  # noqa: E731

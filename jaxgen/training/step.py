@@ -37,11 +37,13 @@ def player_gradients(
     keys: jax.Array,
     accumulate: int,
     whole: Callable[[Any], Any] | None = None,
+    axes: tuple[str, ...] = (),
 ) -> tuple[Any, dict[str, jax.Array], Any]:
     """(gradients, means of the loss and its terms, new non-gradient state) of one player on one prepared batch.
 
     whole: parts of the parameters -> the parameters, where a device keeps only parts; they are gathered anew for the
     backward pass, so that no device ever holds all of them at once.
+    axes: what the batch is divided over, for terms that couple its examples (within their micro-batch).
     With `accumulate` micro-batches, example i goes to micro-batch i mod `accumulate`, which moves nothing between devices.
     """
     own = {name: variables["params"][name] for name in player.networks}
@@ -52,7 +54,7 @@ def player_gradients(
         params = {**others, **own_params}
         seen = {"params": whole(params) if whole else params, "state": non_gradient}
         outputs, new = family.forward(seen, batch, keys, True)
-        total, means = objective.loss(player.rows, outputs, step, size)
+        total, means = objective.loss(player.rows, outputs, step, size, axes)
         return total, ({"loss": total, **means}, new)
 
     if whole:
@@ -118,7 +120,7 @@ def build(
             batch = prepare(batch, keys, flip=flip)
             variables = {"params": params, "state": non_gradient}
             grads, means, new = player_gradients(
-                family, players[name], variables, step, batch, keys, accumulate, whole
+                family, players[name], variables, step, batch, keys, accumulate, whole, way.axes
             )
             grads, means = way.mean((grads, means), (own_specs, jax.tree.map(lambda _: PartitionSpec(), means)))
             return grads, means, new

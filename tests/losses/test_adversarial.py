@@ -34,6 +34,10 @@ FORMULAE = {  # critic and generator minimise these, written with D as in the pa
     "least_squares": (0.5 * (REAL - 1) ** 2 + 0.5 * FAKE**2, 0.5 * (FAKE - 1) ** 2),
     "wasserstein": (FAKE - REAL, -FAKE),
     "relativistic": (-np.log(d(REAL - FAKE)), -np.log(d(FAKE - REAL))),
+    "relativistic_average": (
+        -np.log(d(REAL - FAKE.mean())) - np.log(1 - d(FAKE - REAL.mean())),
+        -np.log(d(FAKE - REAL.mean())) - np.log(1 - d(REAL - FAKE.mean())),
+    ),
 }
 
 
@@ -42,7 +46,7 @@ def test_losses_are_their_formulae(name):
     critic, generator = FORMULAE[name]
     np.testing.assert_allclose(adversarial.critic_loss(name, REAL, FAKE), critic, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(adversarial.generator_loss(name, REAL, FAKE), generator, rtol=1e-5, atol=1e-6)
-    outputs = {"real_score": REAL, "fake_score": FAKE}
+    outputs = {"real_score": REAL, "fake_score": FAKE, "batch_mean": jnp.mean}
     np.testing.assert_allclose(adversarial.TERMS["critic"](loss=name)(outputs), critic, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(adversarial.TERMS["adversarial"](loss=name)(outputs), generator, rtol=1e-5, atol=1e-6)
 
@@ -56,6 +60,7 @@ def test_losses_are_their_formulae(name):
         ("least_squares", 0.5, 0.25, 0.125),
         ("wasserstein", 3.0, 0.0, -3.0),
         ("relativistic", 3.0, np.log(2), np.log(2)),
+        ("relativistic_average", 3.0, 2 * np.log(2), 2 * np.log(2)),
     ],
 )
 def test_values_at_equilibrium(name, score, critic, generator):
