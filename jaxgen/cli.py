@@ -6,8 +6,9 @@
     jaxgen compare  --config=experiments/trilemma.py --workdir=runs/trilemma [--require="latency_ms<=5"]
 
 `jaxgen COMMAND --help` lists a command's flags; `jaxgen --version` prints the version.
-Bad input ends with one line on standard error and exit code 2; an interrupted run is saved and ends with 128 + the
-signal's number, and the same command goes on where it stopped.
+Bad input, and a model that diverged, end with one line on standard error and exit code 2: do not try again. What may pass,
+such as a full disk, ends with 75, and an interrupted run, which is saved, with 128 + the signal's number: the same command
+goes on where it stopped.
 """
 
 import errno
@@ -22,7 +23,7 @@ from typing import Any
 from absl import flags
 
 import jaxgen
-from jaxgen.errors import InputError, nearest
+from jaxgen.errors import InputError, RetryError, nearest
 
 
 def _config_flags(values: flags.FlagValues, arguments: list[str]) -> None:
@@ -117,12 +118,17 @@ def _sampling_options(values: flags.FlagValues, run) -> dict:
     return {**dict(run.config.sample.options), **check_options(run.family, given)}
 
 
+def _train_flags(values: flags.FlagValues, arguments: list[str]) -> None:
+    _config_flags(values, arguments)
+    flags.DEFINE_bool("profile", False, "write a trace of a few steps to WORKDIR/profile", flag_values=values)
+
+
 def train(values: flags.FlagValues) -> int:
     """Train one system; goes on from its newest checkpoint."""
     from jaxgen.training import train
 
     _need(values, "config", "workdir")
-    result = train(values.config, values.workdir, progress=values.progress)
+    result = train(values.config, values.workdir, progress=values.progress, profile=values.profile)
     if result.signal is not None:
         print(f"stopped at step {int(result.state.step)} and saved; the same command goes on from there")
         return 128 + result.signal
@@ -251,7 +257,7 @@ def compare(values: flags.FlagValues) -> int:
 
 
 COMMANDS: dict[str, tuple[Callable[[flags.FlagValues], int], Callable[[flags.FlagValues, list[str]], None]]] = {
-    "train": (train, _config_flags),
+    "train": (train, _train_flags),
     "sample": (sample, _sample_flags),
     "evaluate": (evaluate, _evaluate_flags),
     "compare": (compare, _compare_flags),
@@ -367,7 +373,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(f"jaxgen {jaxgen.__version__}")
         return 0
-    command, rest = arguments[0], arguments[1:]
+    command, rest, code = arguments[0], arguments[1:], 2
     try:
         if command not in COMMANDS:
             raise InputError(f"no command '{command}': {nearest(command, COMMANDS)}")
@@ -377,6 +383,8 @@ def main(argv: list[str] | None = None) -> int:
             print(_help(command, values))
             return 0
         return COMMANDS[command][0](values)
+    except RetryError as error:
+        message, code = error, os.EX_TEMPFAIL
     except InputError as error:
         message = error
     except ModuleNotFoundError as error:
@@ -389,11 +397,12 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         message = f"{error.strerror or error}: {error.filename or 'while writing'}"
+        code = os.EX_TEMPFAIL if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE) else 2
     except KeyboardInterrupt:
         print("jaxgen: interrupted", file=sys.stderr)
         return 130
     print(f"jaxgen: error: {' '.join(str(message).split())}", file=sys.stderr)
-    return 2
+    return code
 
 
 def run() -> None:

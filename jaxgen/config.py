@@ -53,7 +53,7 @@ def default() -> ConfigDict:
                 steps=0,
                 batch_size=0,
                 accumulate=1,  # micro-batches per update
-                steps_per_dispatch=0,  # train steps in one call of the compiled program; 0: what suits the device
+                steps_per_dispatch=10,  # train steps in one call of the compiled program, all that the host does in between
                 log_every=100,
                 eval_every=0,  # 0: never
                 sample_every=0,
@@ -267,7 +267,7 @@ def check(config: ConfigDict) -> None:
     for name in config:
         if name not in reference:
             raise InputError(f"config has no field '{name}': {nearest(name, reference)}")
-    for name in ("steps", "batch_size", "accumulate", "log_every"):
+    for name in ("steps", "batch_size", "accumulate", "steps_per_dispatch", "log_every"):
         if config.train[name] < 1:
             raise InputError(f"config.train.{name} must be at least 1, not {config.train[name]}")
     if config.train.batch_size % config.train.accumulate:

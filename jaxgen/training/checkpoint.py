@@ -14,19 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from jaxgen.errors import InputError
+from jaxgen.errors import InputError, RetryError
 from jaxgen.training.state import TrainState
 
 DIVERGED = "lower the learning rate, clip gradients, or check the data"
 
 
 class Checkpoints(NamedTuple):
-    """save: (state) -> None, in the background; raises InputError for a state that is not finite, or when an earlier
-    one could not be written. check: raises InputError when a save in the background has failed. restore:
+    """save: (state) -> None, in the background; raises InputError for a state that is not finite, and RetryError
+    when an earlier one could not be written. check: raises RetryError when a save in the background has failed. restore:
     (like, step=None) -> state of `step`, or else the newest that can be read; None where there is none. `like` has the
     shapes and the shardings (none: one device): on however many devices it was written, each device reads its own part.
     steps: () -> what is completely on disk, in order. last_good: () -> the newest of them, in words. close: wait for
-    what is being written, raise InputError if it could not be, and let go.
+    what is being written, raise RetryError if it could not be, and let go.
     """
 
     save: Callable[[TrainState], None]
@@ -163,7 +163,7 @@ def open_folder(
         try:
             yield
         except Exception as error:
-            raise InputError(f"could not save a checkpoint in {folder} ({_one_line(error)}); {last_good()}") from error
+            raise RetryError(f"could not save a checkpoint in {folder} ({_one_line(error)}); {last_good()}") from error
 
     def check():
         if not manager.is_saving_in_progress():

@@ -34,14 +34,13 @@ class Feed(NamedTuple):
 
 def resident(source: data.Source, config, per_step: int, way: Parallel) -> Feed:
     """The whole data set on every device; batches are gathered inside the step."""
-    arrays = {"image": source.images} | ({} if source.labels is None else {"label": source.labels})
-    placed, size, rows = way.replicate(arrays), len(source.images), config.train.batch_size
+    placed, size, rows = way.replicate(source.arrays), len(source.images), config.train.batch_size
 
     def own_rows(arrays, position):
         chosen, _ = order.indices(position, per_step * rows, size, config.seed)
         own = rows // way.mesh.size
         chosen = jax.lax.dynamic_slice_in_dim(chosen.reshape(per_step, rows), way.index() * own, own, axis=1)
-        return jax.tree.map(lambda x: x[chosen if per_step > 1 else chosen[0]], arrays)
+        return data.gather(arrays, chosen if per_step > 1 else chosen[0])
 
     stacked = int(per_step > 1)
     every = PartitionSpec()
@@ -85,24 +84,8 @@ class Dispatch(NamedTuple):
     compile: Callable[[TrainState, Any, int], Cost]
 
 
-def longest_call(config, params) -> int:
-    """The most steps in a call: config.train.steps_per_dispatch or, where that is 0, 10, but 1 for convolutions on a CPU.
-
-    XLA on CPU runs the gradients of convolutions inside a loop far slower than outside.
-    """
-    return config.train.steps_per_dispatch or (1 if _slow_in_loops(params) else 10)
-
-
-def _slow_in_loops(params) -> bool:
-    """Whether there are kernels of convolutions, and they run on a CPU."""
-    return jax.default_backend() == "cpu" and any(x.ndim == 4 for x in jax.tree.leaves(params))
-
-
-def several_steps(step: Callable, feed: Feed, examples: int, longest: int, unroll: bool) -> Callable:
-    """(state, loaded data, count) -> (state, metrics [longest]): `count` train steps of `examples` examples each.
-
-    `count` may be traced, unless the loop is unrolled.
-    """
+def several_steps(step: Callable, feed: Feed, examples: int, longest: int) -> Callable:
+    """(state, loaded data, count) -> (state, metrics [longest]): `count` train steps of `examples` examples each."""
 
     def one(state: TrainState, loaded, index):
         state, metrics = step(state, feed.fetch(loaded, index, state.position))
@@ -121,18 +104,17 @@ def several_steps(step: Callable, feed: Feed, examples: int, longest: int, unrol
 
         if longest == 1:
             return body(0, (state, metrics))
-        return jax.lax.fori_loop(0, count, body, (state, metrics), unroll=unroll or None)
+        return jax.lax.fori_loop(0, count, body, (state, metrics))
 
     return run
 
 
-def build(step: Callable, feed: Feed, examples: int, longest: int, way: Parallel, params) -> Dispatch:
+def build(step: Callable, feed: Feed, examples: int, longest: int, way: Parallel) -> Dispatch:
     """Up to `longest` train steps of `examples` examples each in one call."""
-    unroll = longest > 1 and _slow_in_loops(params)
     # A loop whose length is known needs no word from the host, which on an accelerator would cost more than it saves. On
     # a CPU it costs nothing, and one program for all lengths gives the same bits however a run is cut into calls.
-    static = unroll or jax.default_backend() != "cpu"
-    function = way.compile(several_steps(step, feed, examples, longest, unroll), static=(2,) if static else ())
+    static = jax.default_backend() != "cpu"
+    function = way.compile(several_steps(step, feed, examples, longest), static=(2,) if static else ())
     counts = range(longest + 1) if static else [way.replicate(np.int32(n)) for n in range(longest + 1)]
     programs: dict[int, Any] = {}
 
@@ -140,7 +122,7 @@ def build(step: Callable, feed: Feed, examples: int, longest: int, way: Parallel
         since = time.perf_counter()
         program = programs[count if static else longest] = function.lower(state, loaded, counts[count]).compile()
         seconds = time.perf_counter() - since
-        return Cost(seconds, flops(program) / (count if unroll else 1), memory(program))
+        return Cost(seconds, flops(program), memory(program))
 
     def run(state, loaded, count):
         if (count if static else longest) not in programs:

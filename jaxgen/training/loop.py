@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxgen import config as config_lib
 from jaxgen import data, families, programs
-from jaxgen.errors import InputError, call_with_options, nearest
+from jaxgen.errors import InputError, RetryError, call_with_options, nearest
 from jaxgen.losses import objective
 from jaxgen.sampling import balanced_labels, generate, sample_keys, sampler
 from jaxgen.training import checkpoint, dispatch, logging, parallel, profiling, step, stopping
@@ -33,25 +33,41 @@ class Result(NamedTuple):
     signal: int | None
 
 
-def load_source(config, split: str) -> data.Source:
-    """The data of `config.data`'s split "train", "validation" or "test", checked against the config.
+def open_source(config, split: str) -> data.Records:
+    """The data of `config.data`'s split "train", "validation" or "test", checked against the config but not yet read.
 
     Raises InputError where shape or classes differ.
     """
     spec = config.data
-    source = data.load(spec.source, spec[split], data_dir=spec.data_dir, image_shape=tuple(spec.image_shape))
-    if config.conditional and source.labels is None:
+    records = data.open_records(spec.source, spec[split], data_dir=spec.data_dir, image_shape=tuple(spec.image_shape))
+    if config.conditional and not records.labelled:
         raise InputError(f"config.conditional needs labels, and {spec.source} has none")
-    if spec.num_classes and source.labels is not None and source.num_classes > spec.num_classes:
+    if spec.num_classes and records.num_classes > spec.num_classes:
         raise InputError(
-            f"{spec.source} has {source.num_classes} classes; config.data.num_classes says {spec.num_classes}"
+            f"{spec.source} has {records.num_classes} classes; config.data.num_classes says {spec.num_classes}"
         )
-    return source
+    return records
 
 
-def open_feed(source: data.Source, config, per_step: int, longest: int, way: parallel.Parallel, position) -> dispatch.Feed:
+def load_source(config, split: str) -> data.Source:
+    """`open_source`, read into memory."""
+    return open_source(config, split).everything()
+
+
+def streams(pipeline: str, device_bytes: int, size: int) -> bool:
+    """Whether images of `size` bytes are streamed under `config.data.pipeline`, or else kept on the devices."""
+    return pipeline == "stream" or pipeline == "auto" and size > device_bytes
+
+
+def open_feed(records: data.Records, config, per_step: int, way: parallel.Parallel, position) -> dispatch.Feed:
     """What the train steps are fed from `position` on: `per_step` batches each."""
-    return dispatch.resident(source, config, per_step, way)
+    if not streams(config.data.pipeline, config.data.device_bytes, records.nbytes):
+        return dispatch.resident(records.everything(), config, per_step, way)
+    batches = data.stream(
+        records, config.train.batch_size, seed=config.seed, position=position, workers=config.data.workers,
+        process_index=jax.process_index(), process_count=jax.process_count(),
+    )  # fmt: skip
+    return dispatch.streamed(batches, len(records), per_step, config.train.steps_per_dispatch, way)
 
 
 def validator(config, family, players: dict[str, Player], way: parallel.Parallel) -> Callable[..., dict[str, float]]:
@@ -139,12 +155,12 @@ def check_finite(state: TrainState, checkpoints: checkpoint.Checkpoints) -> None
 
 @contextlib.contextmanager
 def write_errors(workdir: str, checkpoints: checkpoint.Checkpoints) -> Iterator[None]:
-    """A full disk ends in an InputError that says what is safe."""
+    """A full disk ends in a RetryError that says what is safe."""
     try:
         yield
     except OSError as error:
         where, why = error.filename or workdir, error.strerror or error
-        raise InputError(f"could not write to {where} ({why}); {checkpoints.last_good()}") from error
+        raise RetryError(f"could not write to {where} ({why}); {checkpoints.last_good()}") from error
 
 
 def overview(state: TrainState) -> str:
@@ -181,7 +197,7 @@ class System(NamedTuple):
     family: families.Family
     players: dict[str, Player]
     way: parallel.Parallel
-    source: data.Source
+    records: data.Records
     validation: data.Source | None
     draw: Callable[..., Any]
 
@@ -197,9 +213,9 @@ def build(config, workdir: str, report: Callable[[str], None]) -> System:
     draw = sampler(family, config.sample.options)
     check_sampling(config, family, players, draw)
     make_folder(workdir)
-    source = load_source(config, "train")
+    records = open_source(config, "train")
     validation = load_source(config, "validation") if config.train.eval_every else None
-    return System(family, players, way, source, validation, draw)
+    return System(family, players, way, records, validation, draw)
 
 
 def best_so_far(name: str, rows: list[dict[str, Any]], steps: list[int]) -> tuple[float, int | None]:
@@ -234,7 +250,7 @@ def train(
     """
     main = jax.process_index() == 0
     report = report if main else lambda text: None
-    family, players, way, source, validation, draw = build(config, workdir, report)
+    family, players, way, records, validation, draw = build(config, workdir, report)
     create = state_lib.initial(config, family, players)
     shapes = way.with_shardings(jax.eval_shape(create))
     name, best = config.checkpoint.best, (math.inf, None)
@@ -257,11 +273,11 @@ def train(
             report(f"resuming {workdir} from step {first}")
         check_finite(state, checkpoints)
         per_step = players_lib.batches_per_step(players)
-        longest = min(dispatch.longest_call(config, state.params), max(last - first, 1))
-        feed = open_feed(source, config, per_step, longest, way, state.position)
+        longest = config.train.steps_per_dispatch
+        feed = open_feed(records, config, per_step, way, np.asarray(state.position))
         stack.callback(feed.close)
         examples = per_step * config.train.batch_size
-        steps = dispatch.build(step.build(config, family, players, way), feed, examples, longest, way, state.params)
+        steps = dispatch.build(step.build(config, family, players, way), feed, examples, longest, way)
         validate = validator(config, family, players, way)
         rows = logging.read_metrics(workdir)
         best = best_so_far(name, rows, checkpoints.steps())

@@ -75,9 +75,7 @@ def player_gradients(
         lambda x: jnp.zeros(x.shape, x.dtype),
         jax.eval_shape(lambda b, k: gradient(own, variables["state"], b, k), *jax.tree.map(lambda x: x[0], micro)),
     )
-    # XLA on CPU runs the gradients of convolutions inside a loop far slower than unrolled
-    unroll = accumulate if jax.default_backend() == "cpu" else 1
-    (grads, means, new), _ = jax.lax.scan(add, (zeros[0], zeros[1][0], variables["state"]), micro, unroll=unroll)
+    (grads, means, new), _ = jax.lax.scan(add, (zeros[0], zeros[1][0], variables["state"]), micro)
     return *jax.tree.map(lambda x: x / accumulate, (grads, means)), new
 
 

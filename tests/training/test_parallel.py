@@ -97,7 +97,7 @@ def traffic(tiny, name, way, longest=1):
     source = loop.load_source(config, "train")
     feed = dispatch.resident(source, config, per_step, way)
     trained = step.build(config, family, table, way)
-    run = way.compile(dispatch.several_steps(trained, feed, per_step * 16, longest, False))
+    run = way.compile(dispatch.several_steps(trained, feed, per_step * 16, longest))
     text = run.lower(way.enter(now), feed.load(longest), way.replicate(np.int32(longest))).compile().as_text()
     return collections.Counter(COLLECTIVES.findall(text)), sum(player.updates for player in table.values())
 
