@@ -11,7 +11,8 @@ from jaxgen.errors import InputError
 from jaxgen.evaluation.metrics import common
 
 _ENTRIES = 2**24  # of a distance matrix held at once: 128 MiB
-_ROUNDING = 1e-12  # of squared lengths: distances that differ by less are a tie
+_ROUNDING = 1e-12  # of squared lengths: more than what matrix products make of a squared distance, for 4,096 features
+_TIE = 1e-12  # of a squared radius: what is nearer to a ball's surface lies on it
 _SAME = 1e-6  # of the data's spread: a distance that is as good as 0, for features computed in float32
 
 
@@ -30,10 +31,18 @@ class DensityCoverage(NamedTuple):
 
 
 class _Points(NamedTuple):
-    """rows [N, D], float64, around some center; squares [N]: their squared lengths."""
+    """given [N, D]: rows as they came; rows: in float64, around some center; squares [N]: their squared lengths."""
 
+    given: np.ndarray
     rows: np.ndarray
     squares: np.ndarray
+
+
+class _Balls(NamedTuple):
+    """radii [N]: squared, less what makes a tie. doubt [N]: a squared distance by matrix products nearer to them tells nothing."""
+
+    radii: np.ndarray
+    doubt: np.ndarray
 
 
 def precision_recall(
@@ -72,15 +81,15 @@ def _balls(real, generated, *, k_precision: int | None = None, k_density: int | 
     wanted = [common.check_neighbours("k", k, real, generated) for k in (k_precision, k_density) if k is not None]
     center = real.mean(axis=0, dtype=np.float64)
     real, generated = _points(real, center), _points(generated, center)
-    radii = dict(zip(wanted, _radii(real, wanted)))
-    reach = _radii(generated, [k_precision])[0] if k_precision is not None else None
+    around_real = dict(zip(wanted, _neighbour_balls(real, wanted)))
+    around_generated = _neighbour_balls(generated, [k_precision])[0] if k_precision is not None else None
     precise, recalled, hits = 0, np.zeros(len(real.rows), bool), np.zeros(len(real.rows), int)
     for rows, squared in _distances(generated, real):
         if k_precision is not None:
-            precise += int((squared < radii[k_precision]).any(axis=1).sum())
-            recalled |= (squared < reach[rows, None]).any(axis=0)
+            precise += int(_inside(squared, rows, generated, real, around_real[k_precision]).any(axis=1).sum())
+            recalled |= _inside(squared, rows, generated, real, around_generated, of_queries=True).any(axis=0)
         if k_density is not None:
-            hits += (squared < radii[k_density]).sum(axis=0)
+            hits += _inside(squared, rows, generated, real, around_real[k_density]).sum(axis=0)
     count = len(generated.rows)
     first = None if k_precision is None else PrecisionRecall(precise / count, float(recalled.mean()))
     second = None if k_density is None else DensityCoverage(float(hits.sum() / (k_density * count)), float((hits > 0).mean()))
@@ -178,14 +187,15 @@ def _both_sides(generated, train, held_out) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _points(rows: np.ndarray, center: np.ndarray) -> _Points:
-    rows = np.subtract(rows, center, dtype=np.float64)
-    return _Points(rows, np.einsum("nd,nd->n", rows, rows))
+    centred = np.subtract(rows, center, dtype=np.float64)
+    return _Points(rows, centred, np.einsum("nd,nd->n", centred, centred))
 
 
 def _distances(queries: _Points, points: _Points) -> Iterator[tuple[slice, np.ndarray]]:
     """(rows, squared distances [rows, M]) in chunks, as |q|^2 + |p|^2 - 2 q.p, which is a matrix product.
 
-    What cancels is about 1e-15 of the squared lengths: hence float64, and lengths from a center within the data.
+    What cancels is about 1e-15 of the squared lengths: hence float64, lengths from a center within the data, and `_exact`
+    for what that leaves in doubt.
     """
     size = max(1, _ENTRIES // len(points.rows))
     for i in range(0, len(queries.rows), size):
@@ -197,14 +207,53 @@ def _distances(queries: _Points, points: _Points) -> Iterator[tuple[slice, np.nd
         yield rows, np.maximum(squared, 0.0, out=squared)
 
 
-def _radii(points: _Points, ks: list[int]) -> list[np.ndarray]:
-    """For each k: squared distance of each point to its k-th nearest other point, less what rounding may add to a tie."""
-    found = []
-    for _, squared in _distances(points, points):
-        squared.partition(sorted(set(ks)), axis=1)  # entry 0 is the point itself
-        found.append(squared[:, ks])
-    radii = np.concatenate(found).T
-    return list(radii - _ROUNDING * (radii + points.squares))
+def _exact(queries: _Points, points: _Points, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """Squared distances of queries i and points j from their differences: equal distances come out equal, in any order."""
+    found, size = np.empty(len(i)), max(1, _ENTRIES // 8 // queries.given.shape[1])
+    for start in range(0, len(i), size):
+        part = slice(start, start + size)
+        difference = np.subtract(queries.given[i[part]], points.given[j[part]], dtype=np.float64)
+        found[part] = np.einsum("nd,nd->n", difference, difference)
+    return found
+
+
+def _neighbour_balls(points: _Points, ks: list[int]) -> list[_Balls]:
+    """For each k: the balls that reach from each point to its k-th nearest other point."""
+    radii = np.zeros((len(ks), len(points.rows)))
+    _, kind, repeats = np.unique(list(_digests(points.given + 0.0)), return_inverse=True, return_counts=True)
+    repeats = repeats[kind]
+    for rows, squared in _distances(points, points):
+        smallest = np.partition(squared, sorted(set(ks)), axis=1)  # entry 0 is the point itself
+        for k, found in zip(ks, radii):
+            few = np.flatnonzero(repeats[rows] <= k)  # the others have k copies, and a radius of 0
+            found[few + rows.start] = _exact_kth(k, smallest[few, k], squared[few], few + rows.start, points)
+    return [_Balls(each * (1.0 - _TIE), _doubt(points.squares, each)) for each in radii]
+
+
+def _doubt(squares: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Rounding errors of squared distances around `radii`: the other point's squared length is at most 2 squares + 2 radii."""
+    return 4.0 * _ROUNDING * (squares + radii)
+
+
+def _exact_kth(k: int, near: np.ndarray, squared: np.ndarray, index: np.ndarray, points: _Points) -> np.ndarray:
+    """Exact squared distances from the points `index` to their k-th neighbours; `near` and `squared` [n, M] are rounded."""
+    margin = 2.0 * _doubt(points.squares[index], near)
+    below = squared < (near - margin)[:, None]
+    row, j = np.nonzero((squared <= (near + margin)[:, None]) & ~below)
+    exact = _exact(points, points, index[row], j)
+    start = np.searchsorted(row, np.arange(len(index)))
+    return exact[np.lexsort((exact, row))][start + k - below.sum(axis=1)]
+
+
+def _inside(
+    squared: np.ndarray, rows: slice, queries: _Points, points: _Points, balls: _Balls, *, of_queries: bool = False
+) -> np.ndarray:
+    """Whether the queries `rows` lie in the balls of the points, or the points in those of the queries [rows, M]."""
+    radii, doubt = (each[rows, None] if of_queries else each for each in balls)
+    inside = squared < radii - doubt
+    i, j = np.nonzero((squared <= radii + doubt) & ~inside & (radii > 0.0))
+    inside[i, j] = _exact(queries, points, i + rows.start, j) < balls.radii[i + rows.start if of_queries else j]
+    return inside
 
 
 def _nearest(queries: np.ndarray, points: np.ndarray, k: int) -> Float[np.ndarray, "N k"]:
