@@ -12,6 +12,7 @@ goes on where it stopped.
 """
 
 import errno
+import math
 import operator
 import os
 import re
@@ -111,6 +112,13 @@ def _need(values: flags.FlagValues, *names: str) -> None:
             raise InputError(f"--{name} is needed; see jaxgen --help")
 
 
+def _refuse(values: flags.FlagValues, where: str, *names: str) -> None:
+    """A flag that would be ignored is an error."""
+    for name in names:
+        if values[name].present:
+            raise InputError(f"--{name} has no meaning {where}; see jaxgen --help")
+
+
 def _sampling_options(values: flags.FlagValues, run) -> dict:
     from jaxgen.sampling import check_options
 
@@ -172,7 +180,9 @@ def evaluate(values: flags.FlagValues) -> int:
 
     if values.samples:
         return _evaluate_samples(values)
-    _need(values, "workdir")
+    if not values.workdir:
+        raise InputError("evaluate needs --workdir=RUN, or --samples=FILE.npz with --reference; see jaxgen evaluate --help")
+    _refuse(values, "without --samples", "reference", "split", "data_dir", "features", "inception", "resize", "out")
     run = open_run(values.workdir, values.ema, values.checkpoint, values["config"].value if "config" in values else None)
     if values.num is not None:
         run.config.evaluation.num = values.num
@@ -196,24 +206,29 @@ def _evaluate_samples(values: flags.FlagValues) -> int:
     from jaxgen import config, data
     from jaxgen.evaluation import protocol, record, scores
 
+    _refuse(values, "with --samples", "workdir", "checkpoint", "steps", "eta", "guidance", "ema")
     _need(values, "reference")
     named = [s if s.partition(":")[0] in ("npz", "folder") else f"folder:{s}" if os.path.isdir(s) else f"npz:{s}"
              for s in values.samples]  # fmt: skip
     splits = data.splits(values.reference, values.data_dir)
     split = values.split or ("test" if "test" in splits else splits[0])
-    others = [s for s in splits if s in ("train", "test") and s != re.match(r"\w*", split)[0]]
+    asked = re.findall(r"[A-Za-z_]\w*", split)
+    others = [s for s in splits if s in ("train", "test") and s not in asked]
     real = data.load(values.reference, split, data_dir=values.data_dir)
     other = data.load(values.reference, others[0], data_dir=values.data_dir) if others else None
-    sets = [data.load(name, "train", image_shape=real.images.shape[1:]).images for name in named]
-    sets = [images[: values.num] for images in sets]
+    path = os.path.expanduser(values.out or f"{named[0].partition(':')[2].removesuffix('.npz').rstrip('/')}.json")
+    _check_folder(path)
+    if len(set(named)) < len(named):
+        raise InputError("--samples names a file twice: the spread over sets needs sets of their own")
+    shapes = {name: real.images.shape[1:] if name.startswith("folder:") else None for name in named}  # a folder is converted
+    sets = {name: data.load(name, "train", image_shape=shape).images for name, shape in shapes.items()}
     spec = config.default().evaluation
-    spec.update(num=min(map(len, sets)), features=tuple(values.features), inception=values.inception, resize=values.resize)
+    spec.update(num=min([values.num or math.inf, *map(len, sets.values())]), features=tuple(dict.fromkeys(values.features)),
+                inception=values.inception, resize=values.resize)  # fmt: skip
     train, held_out = (real, other) if split.startswith("train") else (other, real)
     both = dict(train=train, held_out=held_out) if other is not None else {}
     refs = protocol.build(real, other, spec, **both)
-    found = protocol.evaluate_samples(sets, refs)
-    path = os.path.expanduser(values.out or f"{named[0].partition(':')[2].removesuffix('.npz').rstrip('/')}.json")
-    _check_folder(path)
+    found = protocol.evaluate_samples(sets, refs, values.num)
     record.write({**found, "files": list(values.samples)}, path)
     _print_scores(found, scores.describe(refs.extractors, refs.judge))
     print(f"written: {path}")
@@ -222,13 +237,13 @@ def _evaluate_samples(values: flags.FlagValues) -> int:
 
 def _print_scores(found: dict, described: list[dict]) -> None:
     """A line for each score: mean, standard deviation, and the floor with the multiple of it."""
-    from jaxgen.evaluation.ranking import number
+    from jaxgen.evaluation.ranking import finite, number
 
     rows = [("", "score", "", "real images")]
     for score in described:
         if score["id"] in found["scores"]:
             value, floor = found["scores"][score["id"]], found["floors"].get(score["id"])
-            spread = f"± {number(value['std'], score)} {score['unit']}" if value["std"] else score["unit"]
+            spread = f"± {number(value['std'], score)} {score['unit']}" if finite(value["std"]) else score["unit"]
             beside = "" if floor is None else number(floor["mean"], score)
             beside += f" (x {value['times_floor']:.2f})" if "times_floor" in value else ""
             rows.append((score["name"], number(value["mean"], score), spread, beside))

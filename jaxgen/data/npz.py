@@ -138,11 +138,7 @@ def _splits(archive: _Archive) -> dict[str, tuple[str, str | None]]:
 def _images(archive: _Archive, key: str) -> np.ndarray:
     images, file = archive[key], archive.file
     if images.dtype != np.uint8:
-        extent = f" in [{images.min():g}, {images.max():g}]" if images.size and images.dtype.kind in "fiu" else ""
-        raise InputError(
-            f"npz:{file}: {key} is {images.dtype}{extent}, expected uint8 in [0, 255]: "
-            "save images x in [0, 1] as np.round(255 * x).astype(np.uint8)"
-        )
+        raise InputError(f"npz:{file}: {key} is {images.dtype}{_remedy(images)}")
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
@@ -150,6 +146,22 @@ def _images(archive: _Archive, key: str) -> np.ndarray:
             f"npz:{file}: {key} has shape {images.shape}, expected (N, H, W) or (N, H, W, C) with C = 1, 3 or 4"
         )
     return images
+
+
+def _remedy(images: np.ndarray) -> str:
+    """How images that are not uint8 become so, by their range."""
+    if images.dtype.kind not in "fiu" or not images.size:
+        return ", expected uint8 in [0, 255]"
+    low, high = float(images.min()), float(images.max())
+    if not np.isfinite([low, high]).all():
+        where = int(np.argmin(np.isfinite(images).reshape(len(images), -1).all(axis=1))) if images.ndim else 0
+        return f" with NaN or infinity in image {where}, expected uint8 in [0, 255]: look at what made it"
+    if low < 0 or high > 255 or (images.dtype.kind == "f" and high <= 1):
+        how = "np.round(255 * x)" if 0 <= low and high <= 1 else "np.round(127.5 * (x + 1))" if -1 <= low and high <= 1 else ""
+    else:
+        how = "np.round(x)"
+    told = f"save images x as {how}.astype(np.uint8)" if how else "bring them to that range before they become uint8"
+    return f" in [{low:g}, {high:g}], expected uint8 in [0, 255]: {told}"
 
 
 def _labels(archive: _Archive, key: str) -> np.ndarray:

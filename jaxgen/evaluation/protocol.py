@@ -1,6 +1,7 @@
 """How a system, or anybody's samples, are measured: against which real images, beside which floor, and what a record says."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -74,6 +75,8 @@ def build(
     spec: as config.evaluation. judge: a classifier (default: the data set's pinned one).
     """
     fit = train or other or real
+    if len(real.images) < 2 * scores.LEAST:
+        raise InputError(f"{real.name}: has {len(real.images)} images; a reference needs at least {2 * scores.LEAST}")
     extractors = tuple(features_lib.build(spec.features, fit, weights=spec.inception, resize=spec.resize))
     judge = judge or classifier.for_source(fit.name)
     stacked = fit.name.removeprefix("stacked:") if fit.name.startswith("stacked:") else ""
@@ -122,25 +125,31 @@ def check_images(images: np.ndarray, refs: References, where: str) -> None:
     """Raises InputError unless `images` are uint8 of the reference's shape."""
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
         raise InputError(f"{where}: the images are {images.dtype}, expected uint8: quantise them as np.round(255 * x)")
-    if images.shape[1:] != refs.real.images.shape[1:]:
-        raise InputError(
-            f"{where}: the images are {images.shape[1:]}, those of {refs.name} are {refs.real.images.shape[1:]}"
-        )
+    expected = refs.real.images.shape[1:]
+    if images.shape[1:] != expected:
+        raise InputError(f"{where}: the images are {images.shape[1:]}, those of {refs.name} {expected}: bring them to that shape")
+    if len(images) and images.max() == 1 < refs.real.images.max():
+        raise InputError(f"{where}: no pixel is above 1, so floats in [0, 1] were cast: save them as np.round(255 * x)")
 
 
 def score_samples(images: UInt8[np.ndarray, "N H W C"], refs: References) -> dict[str, float]:
-    """All scores of one set of images that need nothing but the images. Shares are fractions."""
-    return _score(_seen(images, refs), refs)
+    """All scores of one set of images that need nothing but the images. Shares are fractions.
+
+    As many of the images as the floor has are compared with the reference; all of them where a score says so.
+    """
+    check_images(images, refs, "samples")
+    return _score(_seen(images, refs), refs, refs.size)
 
 
 def _seen(images: np.ndarray, refs: References) -> scores.View:
-    check_images(images, refs, "samples")
     every = {e.name: e for e in (*refs.extractors, *([refs.judge] if refs.judge else []))}.values()
     return scores.view(images, list(every))
 
 
-def _score(generated: scores.View, refs: References) -> dict[str, float]:
-    found = scores.set_scores(generated.take(slice(refs.size)), refs.real, refs.extractors, refs.judge, refs.modes)
+def _score(generated: scores.View, refs: References, size: int) -> dict[str, float]:
+    found = scores.set_scores(generated.take(slice(size)), refs.real, refs.extractors, refs.judge, refs.modes)
+    if len(generated.images) > size:
+        found |= scores.whole_scores(generated, refs.real, refs.extractors)
     if refs.train is not None and refs.held_out is not None:
         found |= scores.guard_scores(generated.images, refs.train.images, refs.held_out.images, refs.space)
     return found
@@ -155,28 +164,46 @@ def against_floor(found: Mapping[str, Any], floor: Mapping[str, Any]) -> dict[st
     return {name: times(name, value) for name, value in found.items()}
 
 
-def evaluate_samples(sets: Sequence[np.ndarray], refs: References) -> dict[str, Any]:
-    """The record of anybody's samples: several sets (seeds) give mean and standard deviation over them; a single one a
-    standard deviation by the jackknife that leaves out a fifth of it."""
-    views = [_seen(images, refs) for images in sets]
-    each = [_score(view, refs) for view in views]
-    found = {name: record.summary([one[name] for one in each]) for name in each[0]}
+def evaluate_samples(
+    sets: Mapping[str, np.ndarray], refs: References, num: int | None = None
+) -> dict[str, Any]:
+    """The record of anybody's samples by the name of their file: several sets (seeds) give mean and standard deviation
+    over them; a single one a standard deviation by the jackknife that leaves out a fifth of it.
+
+    Files may be sorted by class: what is compared, and `num` images where not all are wanted, are drawn at random.
+    Raises InputError for images that cannot be compared, and for fewer than `num` or than scores need.
+    """
+    least = scores.LEAST if len(sets) > 1 else math.ceil(scores.LEAST * GROUPS / (GROUPS - 1))  # what a jackknife leaves
+    views = []
+    for name, images in sets.items():
+        check_images(images, refs, name)
+        if len(images) < least:
+            raise InputError(f"{name}: has {len(images)} images; scores need at least {least}: sample more")
+        if len(images) < (num or 0):
+            raise InputError(f"{name}: has {len(images)} images, fewer than --num={num}: sample more, or set it lower")
+        views.append(_seen(images[np.random.default_rng(0).permutation(len(images))[:num]], refs))
+    each = [_score(view, refs, refs.size) for view in views]
+    found = {name: record.summary([one[name] for one in each if name in one]) for name in each[0] | each[-1]}
     spread = f"standard deviation over {len(sets)} sets"
     if len(sets) == 1:
         spread = f"jackknife that leaves out one of {GROUPS} parts of the samples"
-        parts = np.array_split(np.random.default_rng(0).permutation(len(sets[0])), GROUPS)
-        keep = [np.sort(np.concatenate(parts[:i] + parts[i + 1 :])) for i in range(GROUPS)]
-        left = [_score(views[0].take(index), refs) for index in keep]
-        for name, value in found.items():
-            values = np.array([one[name] for one in left])
-            value["std"] = float(np.sqrt((GROUPS - 1) * np.mean((values - values.mean()) ** 2)))
+        for name, values in _jackknife(views[0], refs).items():
+            found[name]["std"] = math.sqrt(GROUPS - 1) * record.deviation(values, ddof=0)
     return {
         "scores": against_floor(found, refs.floors),
         "floors": refs.floors,
-        "protocol": {"samples": [len(images) for images in sets], "spread": spread, **refs.protocol},
+        "protocol": {"samples": [len(view.images) for view in views], "spread": spread, **refs.protocol},
         "machine": record.machine(),
         "commit": record.commit(),
     }
+
+
+def _jackknife(view: scores.View, refs: References) -> dict[str, np.ndarray]:
+    """The scores without each of the parts; as many images less are compared, so that the rest are those of the whole."""
+    index = np.arange(len(view.images))
+    left = [index[index % GROUPS != part] for part in range(GROUPS)]
+    each = [_score(view.take(keep), refs, round(refs.size * len(keep) / len(index))) for keep in left]
+    return {name: np.array([one[name] for one in each]) for name in each[0]}
 
 
 def evaluate(

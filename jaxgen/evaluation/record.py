@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -16,8 +17,24 @@ from jaxtyping import UInt8
 def summary(values: Sequence[float]) -> dict[str, Any]:
     """Mean and sample standard deviation (0 for one value), and the values themselves."""
     values = [float(v) for v in values]
-    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
-            "values": values}  # fmt: skip
+    return {"mean": float(np.mean(values)), "std": deviation(values), "values": values}
+
+
+def deviation(values: Sequence[float], ddof: int = 1) -> float:
+    """Standard deviation, 0 for one value, NaN where a value is infinite."""
+    with np.errstate(invalid="ignore"):
+        return float(np.std(values, ddof=ddof)) if len(values) > 1 else 0.0
+
+
+def plain(value: Any) -> Any:
+    """The same value as JSON holds it: lists and dicts of plain values, null for a number that is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy's and jax's numbers and arrays
+        return plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def commit() -> str:
@@ -47,7 +64,7 @@ def write(record: dict[str, Any], path: str) -> None:
     """A record as JSON, atomically."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     with open(f"{path}.tmp", "w") as file:
-        json.dump(record, file, indent=2, default=float)
+        json.dump(plain(record), file, indent=2, allow_nan=False)
         file.write("\n")
     os.replace(f"{path}.tmp", path)
 

@@ -59,6 +59,7 @@ from jaxgen.evaluation.ranking import (
     some,
     spread,
 )
+from jaxgen.evaluation.record import plain
 
 WIDTH = 100  # characters of a terminal that a table may fill
 
@@ -104,7 +105,7 @@ def write(results: Mapping[str, Any], folder: str | os.PathLike) -> str:
     The grids named in `results` must lie in the folder. The same results give the same files.
     """
     folder = Path(folder)
-    results = _plain(results)
+    results = plain(results)
     read, picked, along = reading(results), chosen(results), _along(results)  # complain before anything is drawn
     pictures = {
         "systems": {s["name"]: _read(folder, s["grid"]) for s in results["systems"] if s.get("grid")},
@@ -285,17 +286,6 @@ def _same_curves(systems) -> list[list[int]]:
         else:
             groups.append([i])
     return groups
-
-
-def _plain(value: Any) -> Any:
-    """The same results as JSON holds them: lists and dicts of plain values, null for a number that is not finite."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):  # numpy's and jax's numbers and arrays
-        return _plain(value.tolist())
-    return finite(value) if isinstance(value, float) else value
 
 
 def _read(folder: Path, name: str) -> bytes:

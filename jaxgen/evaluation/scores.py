@@ -16,6 +16,7 @@ from jaxgen.evaluation.features import Extractor, Features, cached
 from jaxgen.evaluation.features.classifier import stacked_modes
 
 K_PRECISION, K_COVERAGE = 3, 5
+LEAST = K_COVERAGE + 1  # images in a set, so that each has so many neighbours
 _ALL_PAIRS = 10_000  # up to so many images the kernel distance is over all pairs, which has less noise than subsets
 
 
@@ -55,8 +56,8 @@ def describe(extractors: Sequence[Extractor], judge: Extractor | None) -> list[d
             _score("classifier_score", f"IS-{judge.name}", "quality", "higher", "", 2,
                    f"Inception score with {by}: exp of the mean KL divergence between the classes of an image and of all"),
         ]  # fmt: skip
-    for i, extractor in enumerate(extractors):
-        rows += _extractor_scores(extractor, first=i == 0, main=i < 2)
+    for i, (end, extractor) in enumerate(_ends(extractors)):
+        rows += _extractor_scores(extractor, end, main=i < 2)
     if judge is not None:
         rows += [
             _score("smallest_class", "smallest class", "diversity", "higher", "%", 1,
@@ -67,15 +68,16 @@ def describe(extractors: Sequence[Extractor], judge: Extractor | None) -> list[d
     return rows + list(_OTHERS)
 
 
-def _extractor_scores(extractor: Extractor, first: bool, main: bool) -> list[dict[str, Any]]:
+def _extractor_scores(extractor: Extractor, end: str, main: bool) -> list[dict[str, Any]]:
     name = extractor.name
-    end = "" if first else f"_{name.lower()}"
     initial = "FID" if name.startswith("Inception") else "FD"
     kernel = "KID" if name.startswith("Inception") else "KD"
     near = f"with neighbours in {name} features"
     rows = [
         _score(f"frechet{end}", f"{initial}-{name}", "quality", "lower", "", 2,
                f"Fréchet distance between the Gaussians fitted to the {name} features of samples and of real images", main),
+        _score(f"frechet_all{end}", f"{initial}-{name}, all samples", "quality", "lower", "", 2,
+               f"{initial}-{name} of all samples, more than the floor has, as published values count them"),
         _score(f"frechet_infinity{end}", f"{initial}∞-{name}", "quality", "lower", "", 2,
                f"{initial}-{name} extrapolated to infinitely many samples"),
         _score(f"kernel{end}", f"{kernel}-{name}", "quality", "lower", "", 4,
@@ -86,14 +88,18 @@ def _extractor_scores(extractor: Extractor, first: bool, main: bool) -> list[dic
         _score(f"density{end}", f"density-{name} k={K_COVERAGE}", "quality", "higher", "", 2,
                f"Mean number of real images whose neighbour number {K_COVERAGE} is farther than the sample, over k, {near}"),
         _score(f"coverage{end}", f"coverage-{name} k={K_COVERAGE}", "diversity", "higher", "%", 1,
-               f"Share of real images with a sample nearer than their neighbour number {K_COVERAGE}, {near}", main and first),
+               f"Share of real images with a sample nearer than their neighbour number {K_COVERAGE}, {near}", main and not end),
         _score(f"recall{end}", f"recall-{name} k={K_PRECISION}", "diversity", "higher", "%", 1,
                f"Share of real images nearer to some sample than its neighbour number {K_PRECISION}, {near}"),
         _score(f"vendi{end}", f"Vendi-{name}", "diversity", "higher", "", 1,
                f"Effective number of different images by the eigenvalues of their cosine similarity in {name} features"),
     ]  # fmt: skip
     if name == "Inception2048":
-        rows.append(_score("inception_score", "IS-Inception", "quality", "higher", "", 2, "Inception score, 10 splits"))
+        rows += [
+            _score("inception_score", "IS-Inception", "quality", "higher", "", 2, "Inception score, 10 splits"),
+            _score("inception_score_all", "IS-Inception, all samples", "quality", "higher", "", 2,
+                   "Inception score, 10 splits, of all samples, more than the floor has"),
+        ]  # fmt: skip
     return rows
 
 
@@ -132,8 +138,7 @@ def set_scores(
 ) -> dict[str, float]:
     """All scores of a set of images against real ones that need nothing but both. Shares are fractions."""
     scores = {}
-    for i, extractor in enumerate(extractors):
-        end = "" if i == 0 else f"_{extractor.name.lower()}"
+    for end, extractor in _ends(extractors):
         found = feature_scores(real.features[extractor.name].vectors, generated.features[extractor.name].vectors)
         scores |= {f"{name}{end}": value for name, value in found.items()}
         if extractor.name == "Inception2048":
@@ -154,11 +159,27 @@ def set_scores(
     return scores
 
 
+def whole_scores(generated: View, real: View, extractors: Sequence[Extractor]) -> dict[str, float]:
+    """The scores of more images than there are for a floor, whose value published results give for all of them."""
+    scores = {}
+    for end, extractor in _ends(extractors):
+        vectors, probabilities = generated.features[extractor.name]
+        scores[f"frechet_all{end}"] = metrics.frechet_distance(real.features[extractor.name].vectors, vectors)
+        if extractor.name == "Inception2048":
+            scores["inception_score_all"] = metrics.inception_score(probabilities).mean
+    return scores
+
+
+def _ends(extractors: Sequence[Extractor]) -> list[tuple[str, Extractor]]:
+    """What the ids of an extractor's scores end in."""
+    return [("" if i == 0 else f"_{extractor.name.lower()}", extractor) for i, extractor in enumerate(extractors)]
+
+
 def feature_scores(real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
     """The scores of one extractor's features."""
     least = min(len(real), len(generated))
-    if least <= K_COVERAGE:
-        raise InputError(f"scores need more than {K_COVERAGE} images, not {least}: set config.evaluation.num or --num higher")
+    if least < LEAST:
+        raise InputError(f"scores need at least {LEAST} images on either side, not {least}: take more samples or real images")
     pr, dc = metrics.precision_recall_density_coverage(real, generated, k_precision=K_PRECISION, k_density=K_COVERAGE)
     few = max(len(real), len(generated)) <= _ALL_PAIRS
     kernel = metrics.polynomial_mmd(real, generated) if few else metrics.kernel_distance(real, generated).mean

@@ -1,7 +1,10 @@
 """References, floors and what is measured of a set of samples."""
 
+import json
+
 import numpy as np
 import pytest
+from scipy import linalg
 
 from jaxgen import config as config_lib
 from jaxgen import data
@@ -90,14 +93,14 @@ def test_a_judge_never_saw_what_models_train_on(refs):
 def test_a_single_file_has_the_spread_of_a_binomial(refs):
     """The share of a yes or no over n images has the standard deviation sqrt(p (1 - p) / n), which the jackknife estimates."""
     images = refs.train.images
-    found = protocol.evaluate_samples([images], refs)["scores"]["confident"]
+    found = protocol.evaluate_samples({"a.npz": images}, refs)["scores"]["confident"]
     p = found["mean"]
     assert found["std"] == pytest.approx(np.sqrt(p * (1 - p) / len(images)), rel=0.75)
 
 
 def test_several_files_have_the_spread_of_their_scores(refs):
     sets = [refs.train.images[:300], refs.train.images[300:600]]
-    made = protocol.evaluate_samples(sets, refs)
+    made = protocol.evaluate_samples({"a.npz": sets[0], "b.npz": sets[1]}, refs)
     each = [protocol.score_samples(images, refs)["frechet"] for images in sets]
     assert made["scores"]["frechet"]["mean"] == pytest.approx(np.mean(each))
     assert made["scores"]["frechet"]["std"] == pytest.approx(np.std(each, ddof=1))
@@ -110,12 +113,63 @@ def test_several_files_have_the_spread_of_their_scores(refs):
     [
         (np.zeros((50, 8, 8, 1)), "float64, expected uint8"),
         (np.zeros((50, 28, 28, 1), np.uint8), r"\(28, 28, 1\)"),
-        (np.zeros((4, 8, 8, 1), np.uint8), "more than 5"),
+        (np.zeros((4, 8, 8, 1), np.uint8), "at least 6"),
+        (np.ones((50, 8, 8, 1), np.uint8), r"floats in \[0, 1\] were cast"),
     ],
 )
 def test_images_that_cannot_be_scored_are_named(refs, images, message):
     with pytest.raises(InputError, match=message):
         protocol.score_samples(images, refs)
+
+
+@pytest.mark.parametrize(
+    ("sets", "num", "message"),
+    [
+        ({"a.npz": 7}, None, "a.npz: has 7 images; scores need at least 8"),
+        ({"a.npz": 8, "b.npz": 5}, None, "b.npz: has 5 images; scores need at least 6"),
+        ({"a.npz": 20}, 21, "a.npz: has 20 images, fewer than --num=21"),
+    ],
+)
+def test_files_with_too_few_images_are_named(refs, sets, num, message):
+    with pytest.raises(InputError, match=message):
+        protocol.evaluate_samples({name: refs.train.images[:n] for name, n in sets.items()}, refs, num)
+
+
+def test_a_file_sorted_by_class_is_compared_like_any_other():
+    """Where there are fewer real images for a floor than samples, those compared are drawn from all classes."""
+    train = data.load("digits", "train")
+    by_class = train.images[np.argsort(train.labels, kind="stable")]
+    real, other = data.load("digits", "validation+test"), data.load("digits", "train[:200]")
+    refs = protocol.build(real, other, config_lib.default().evaluation, train=other, held_out=real)
+    assert refs.size == 200
+    made = protocol.evaluate_samples({"sorted.npz": by_class}, refs)["scores"]
+    assert made["smallest_class"]["mean"] > 0.04 and made["class_distance"]["mean"] < 0.15
+
+
+def test_all_samples_enter_the_scores_that_say_so():
+    """The Frechet distance of published results: every sample against every reference image, here by scipy."""
+    real, other, samples = (data.load("digits", split) for split in ("validation+test", "train[:100]", "train"))
+    refs = protocol.build(real, other, config_lib.default().evaluation, train=other, held_out=real)
+    made = protocol.evaluate_samples({"a.npz": samples.images}, refs)
+    assert made["protocol"]["images in a comparison of sets"] == 100
+    a, b = (refs.extractors[1].extract(x.images).vectors for x in (real, samples))
+    root = np.sqrt(np.maximum(linalg.eigvals(np.cov(a.T) @ np.cov(b.T)).real, 0.0)).sum()  # of its trace
+    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(np.cov(a.T) + np.cov(b.T)) - 2 * root
+    score = made["scores"]["frechet_all_pca64"]
+    assert score["mean"] == pytest.approx(expected, rel=1e-6)
+    assert 0 < score["std"] < score["mean"] < made["scores"]["frechet_pca64"]["mean"]
+    assert "times_floor" not in score
+    assert not any("_all" in name for name in protocol.score_samples(samples.images[:100], refs))
+
+
+def test_a_record_is_strict_json(tmp_path):
+    """Samples that are held-out images are infinitely nearer to them than to the training images."""
+    summed = record.summary([np.inf, np.inf])
+    record.write({"scores": {"distance_ratio": summed}, "n": np.int64(3)}, str(tmp_path / "a.json"))
+    def fail(name):
+        raise AssertionError(f"{name} is no JSON")
+    read = json.loads((tmp_path / "a.json").read_text(), parse_constant=fail)
+    assert read == {"scores": {"distance_ratio": {"mean": None, "std": None, "values": [None, None]}}, "n": 3}
 
 
 def test_summary_is_mean_and_sample_standard_deviation():

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int, Shaped
 from jaxgen.errors import InputError
 
 _CHUNK = 4096  # rows looked at together
+_LARGEST = float(np.finfo(np.float32).max)  # its sixth power, the largest a kernel takes, still is a float64
 _SUM_TOLERANCE = 1e-3  # probabilities may come from float32 or bfloat16 networks
 
 
@@ -65,8 +66,11 @@ def check_finite(name: str, array: Shaped[np.ndarray, "N ..."]) -> None:
 
 
 def check_pair(real, generated, least: int = 1, names: tuple[str, str] = ("real", "generated")):
-    """Two sets of features of the same width."""
+    """Two sets of features of the same width, none so large that its distance to others would overflow."""
     first, second = check_features(names[0], real, least), check_features(names[1], generated, least)
+    for name, features in zip(names, (first, second)):
+        if features.dtype != np.float32 and max(features.max(), -features.min()) > _LARGEST:
+            raise InputError(f"{name} reach beyond {_LARGEST:.1e}, where distances overflow: scale both sets down")
     if first.shape[1] != second.shape[1]:
         raise InputError(f"{names[0]} has {first.shape[1]} features and {names[1]} {second.shape[1]}: use one extractor")
     return first, second
@@ -77,6 +81,11 @@ def check_count(name: str, value, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise InputError(f"{name} must be an integer of at least {least}, not {value!r}")
     return int(value)
+
+
+def generator(seed) -> np.random.Generator:
+    """numpy's generator for a seed that is an integer from 0."""
+    return np.random.default_rng(check_count("seed", seed, 0))
 
 
 def check_neighbours(name: str, k, real, generated) -> int:

@@ -28,8 +28,8 @@ def vendi_score(features: Float[np.ndarray, "N D"], *, order: float = 1.0) -> fl
     InputError: NaN or infinity, a row of zeros (it has no direction), a negative order, an empty set.
     """
     features = common.check_features("features", features)
-    if not order >= 0.0:
-        raise InputError(f"order must be at least 0, not {order}")
+    if not isinstance(order, (int, float, np.number)) or not order >= 0.0:
+        raise InputError(f"order must be a number of at least 0, not {order!r}")
     count, width = features.shape
     scale = np.abs(features).max(axis=1).astype(np.float64)  # so that no square overflows or vanishes
     if not scale.all():
@@ -105,7 +105,7 @@ def inception_score(probabilities: Float[np.ndarray, "N K"], *, splits: int = 10
         raise InputError(f"probabilities must be an array [N, K], not of shape {probabilities.shape}")
     if len(probabilities) < splits:
         raise InputError(f"probabilities has {len(probabilities)} rows, fewer than the {splits} splits: set splits lower")
-    order = np.random.default_rng(seed).permutation(len(probabilities))
+    order = common.generator(seed).permutation(len(probabilities))
     scores = [np.exp(_information(probabilities[part])) for part in np.array_split(order, splits)]
     return Estimate(float(np.mean(scores)), float(np.std(scores)))
 

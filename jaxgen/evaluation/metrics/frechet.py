@@ -74,7 +74,7 @@ def frechet_distance_infinity(
     if count < 3:
         raise InputError(f"generated has {count} rows; this metric needs at least 3")
     sizes = np.unique(np.linspace(max(2, count // 10), count, num_points).astype(int))
-    rng, against = np.random.default_rng(seed), _fit(real)
+    rng, against = common.generator(seed), _fit(real)
     subsets = (generated if n == count else generated[np.sort(rng.choice(count, n, replace=False))] for n in sizes)
     distances = [_distance(against, _fit(subset)) for subset in subsets]
     return float(np.polynomial.polynomial.polyfit(1.0 / sizes, distances, 1)[0])

@@ -69,7 +69,7 @@ def pairwise_ms_ssim(images: Images, *, num_pairs: int = 1000, seed: int = 0) ->
     if count < 3:
         raise InputError(f"images holds {count} images; this metric needs at least 3")
     total = count * (count - 1) // 2
-    chosen = np.random.default_rng(seed).choice(total, min(num_pairs, total), replace=False)
+    chosen = common.generator(seed).choice(total, min(num_pairs, total), replace=False)
     # Pair number p is (row, column) below the diagonal, counted row by row: row r begins at r (r - 1) / 2.
     row = ((1.0 + np.sqrt(1.0 + 8.0 * chosen)) / 2.0).astype(np.int64)
     row -= row * (row - 1) // 2 > chosen  # the root may round up

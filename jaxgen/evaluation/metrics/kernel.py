@@ -38,7 +38,7 @@ def kernel_distance(
     fewest = min(len(real), len(generated))
     if subset_size > fewest:
         raise InputError(f"subset_size={subset_size} exceeds a set of {fewest} rows: set subset_size to at most {fewest}")
-    rng = np.random.default_rng(seed)
+    rng = common.generator(seed)
 
     def drawn(rows):
         return rows[rng.choice(len(rows), subset_size, replace=False)]

@@ -54,7 +54,7 @@ def precision_recall(
     points in some real ball; recall: share of real points in some generated ball. A point on a ball's surface is
     outside. InputError: k rows or fewer, NaN or infinity, different widths.
     """
-    return _balls(real, generated, k_precision=k)[0]
+    return _balls(real, generated, k_precision=common.check_count("k", k, 1))[0]
 
 
 def density_coverage(
@@ -65,7 +65,7 @@ def density_coverage(
     density: the mean number of balls around a generated point, over k; it can exceed 1. coverage: share of balls with a
     generated point in them. A point on a ball's surface is outside. InputError: as `precision_recall`.
     """
-    return _balls(real, generated, k_density=k)[1]
+    return _balls(real, generated, k_density=common.check_count("k", k, 1))[1]
 
 
 def precision_recall_density_coverage(

@@ -153,6 +153,7 @@ GOOD = metrics.moments(np.random.default_rng(0).normal(size=(9, 2)))
         (np.zeros((5, 2), np.float32), np.full((5, 2), np.inf, np.float32), "row 0"),
         (np.zeros((5, 2), complex), np.zeros((5, 2)), "real numbers"),
         ([[1.0], [1.0, 2.0]], np.zeros((5, 2)), "differ in length"),
+        (np.zeros((5, 2)), 1e200 * np.ones((5, 2)), "overflow"),
     ],
 )
 def test_bad_features_are_named(real, generated, message):

@@ -88,6 +88,8 @@ def test_the_spread_is_that_of_the_subsets():
         ({"subset_size": 1}, "at least 2"),
         ({"num_subsets": 0, "subset_size": 5}, "num_subsets"),
         ({"subset_size": 2.5}, "integer"),
+        ({"subset_size": 5, "seed": -1}, "seed must be an integer of at least 0"),
+        ({"subset_size": 5, "seed": "a"}, "seed must be an integer of at least 0"),
         ({}, "set subset_size to at most 40"),
     ],
 )
