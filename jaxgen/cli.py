@@ -222,6 +222,7 @@ def _evaluate_samples(values: flags.FlagValues) -> int:
         raise InputError("--samples names a file twice: the spread over sets needs sets of their own")
     shapes = {name: real.images.shape[1:] if name.startswith("folder:") else None for name in named}  # a folder is converted
     sets = {name: data.load(name, "train", image_shape=shape).images for name, shape in shapes.items()}
+    protocol.check_samples(sets, real.images, values.num)  # before the work that a floor is
     spec = config.default().evaluation
     spec.update(num=min([values.num or math.inf, *map(len, sets.values())]), features=tuple(dict.fromkeys(values.features)),
                 inception=values.inception, resize=values.resize)  # fmt: skip

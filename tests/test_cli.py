@@ -382,16 +382,26 @@ def test_samples_of_anybody_are_measured_without_a_model(samples, capfd, monkeyp
         assert name in printed
 
 
-@pytest.mark.parametrize("case", ["floats", "size", "few", "nothing", "no reference", "split", "weights", "extractor"])
+@pytest.mark.parametrize("case", ["floats", "size", "few", "nothing", "no reference", "split", "weights",
+                                  "extractor", "cast", "NaN", "num", "twice", "array", "steps", "workdir"])  # fmt: skip
 def test_samples_that_cannot_be_measured(fails, samples, tmp_path, monkeypatch, case):
     monkeypatch.delenv("JAXGEN_INCEPTION", raising=False)
     images = np.zeros((20, 8, 8, 1), np.uint8)
-    broken = {"floats": images / 255.0, "size": np.zeros((20, 28, 28, 1), np.uint8), "few": images[:3]}
+    broken = {"floats": images / 255.0, "size": np.zeros((20, 28, 28, 1), np.uint8), "few": images[:3],
+              "cast": images + np.uint8(1), "NaN": images * np.nan}  # fmt: skip
+    np.save(tmp_path / "array.npy", images)
     np.savez(tmp_path / "file.npz", arr_0=broken.get(case, images))
     flags, message = {
         "floats": ([], "expected uint8"),
         "size": ([], "(28, 28, 1)"),
-        "few": ([], "more than 5 images"),
+        "few": ([], "file.npz: has 3 images; scores need at least 8"),
+        "cast": ([], "no pixel is above 1"),
+        "NaN": ([], "with NaN or infinity in image 0"),
+        "num": (["--num=21"], "has 20 images, fewer than --num=21"),
+        "twice": ([f"--samples={tmp_path}/file.npz,{tmp_path}/file.npz"], "names a file twice"),
+        "array": ([f"--samples={tmp_path}/array.npy"], "write it with np.savez"),
+        "steps": (["--steps=5"], "--steps has no meaning with --samples"),
+        "workdir": ([f"--workdir={tmp_path}"], "--workdir has no meaning with --samples"),
         "nothing": ([f"--samples={tmp_path}/none.npz"], "there is no such file"),
         "no reference": (["--reference="], "--reference is needed"),
         "split": (["--split=tst"], "there is no split 'tst'"),
@@ -399,6 +409,18 @@ def test_samples_that_cannot_be_measured(fails, samples, tmp_path, monkeypatch, 
         "extractor": (["--features=inseption"], "did you mean inception"),
     }[case]
     assert message in fails("evaluate", f"--samples={tmp_path}/file.npz", "--reference=digits", *flags)
+
+
+def test_what_is_measured_must_be_named(fails, run):
+    assert "--workdir=RUN, or --samples=FILE.npz" in fails("evaluate")
+    assert "--features has no meaning without --samples" in fails("evaluate", f"--workdir={run}", "--features=pixels")
+
+
+def test_the_floor_shares_no_image_with_a_reference_of_several_splits(samples, capfd, tmp_path):
+    command = ["evaluate", f"--samples={samples}/0.npz", "--reference=digits", f"--out={tmp_path}/out.json"]
+    assert cli.main([*command, "--split=validation[:200]+train[:100]"]) == 0
+    floor = json.loads((tmp_path / "out.json").read_text())["protocol"]["floor"]
+    assert "other real images, digits test" in floor
 
 
 def test_requirements_are_checked_before_anything_is_trained(fails):

@@ -97,6 +97,7 @@ img { display: block; width: 100%; height: auto; }
 .grids img { image-rendering: pixelated; border-radius: 3px; outline: 1px solid var(--line); }
 .protocol th { font-weight: 400; color: var(--quiet); padding-right: 1.5rem; }
 .protocol th, .protocol td { white-space: normal; overflow-wrap: anywhere; padding-top: .35rem; padding-bottom: .35rem; }
+.protocol th { min-width: 6.5rem; overflow-wrap: break-word; }
 .protocol tr:first-child > * { border-top: 0; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: 0 3rem; }
 pre { margin: .75rem 0; padding: .9rem 1.1rem; background: var(--soft); border-radius: .5rem; overflow-x: auto;

@@ -206,8 +206,12 @@ def _rate(value: float | None) -> str:
 def protocol(results: Mapping[str, Any]) -> str:
     """How the scores were measured, and on which machine."""
 
+    def cell(value):
+        parts = [{name: each} for name, each in value.items()] if isinstance(value, Mapping) else [value]
+        return "<br>".join(map(text, parts))
+
     def rows(mapping):
-        return "".join(f'<tr><th scope="row">{text(k)}</th><td>{text(v)}</td></tr>' for k, v in mapping.items())
+        return "".join(f'<tr><th scope="row">{text(k)}</th><td>{cell(v)}</td></tr>' for k, v in mapping.items())
 
     return f"""<h2>Protocol</h2>
 <div class="columns">

@@ -23,9 +23,10 @@ class References(NamedTuple):
     """What samples are measured against.
 
     real: the reference images. floor: (real images, as many others as there are samples), or divisions of the reference
-    where there are no others; floors: their scores, {id: mean, std, values}. size: images of a set of samples that enter
-    a comparison of sets. train, held_out: where copies are looked for, against what; None where there is no training set.
-    judge, modes: classifiers, or None. space: where distances to training images are measured.
+    where there are no others; floors: their scores, and the checks of held-out images, {id: mean, std, values}. size:
+    images of a set of samples that enter a comparison of sets. train, held_out: where copies are looked for, against
+    what; None where there is no training set. judge, modes: classifiers, or None. space: where distances to training
+    images are measured.
     """
 
     name: str
@@ -116,19 +117,36 @@ def build(
     }
     each = [scores.set_scores(b, a, extractors, judge, modes) for a, b in floor]
     floors = {name: record.summary([found[name] for found in each]) for name in each[0]}
+    if train is not None and held_out is not None:
+        half = min(size, len(held_out.images) // 2)
+        order = [np.random.default_rng(i).permutation(len(held_out.images)) for i in range(count)]
+        parts = [(held_out.images[o[:half]], held_out.images[o[half:]]) for o in order]
+        guards = [scores.guard_scores(images, train.images, rest, space) for images, rest in parts]
+        floors |= {name: record.summary([found[name] for found in guards]) for name in guards[0]}
+        protocol["floor of checks"] = f"{count} random divisions of {held_out.name}: {half} images as samples, against the rest"
     return References(
         real.name, reference, floor, floors, size, train, held_out, extractors, judge, modes, space, protocol
     )
 
 
-def check_images(images: np.ndarray, refs: References, where: str) -> None:
-    """Raises InputError unless `images` are uint8 of the reference's shape."""
+def check_samples(sets: Mapping[str, np.ndarray], real: UInt8[np.ndarray, "N H W C"], num: int | None = None) -> None:
+    """Raises InputError unless `evaluate_samples` can measure these sets against such real images."""
+    least = scores.LEAST if len(sets) > 1 else math.ceil(scores.LEAST * GROUPS / (GROUPS - 1))  # what a jackknife leaves
+    for name, images in sets.items():
+        check_images(images, real, name)
+        if len(images) < least:
+            raise InputError(f"{name}: has {len(images)} images; scores need at least {least}: sample more")
+        if len(images) < (num or 0):
+            raise InputError(f"{name}: has {len(images)} images, fewer than --num={num}: sample more, or set it lower")
+
+
+def check_images(images: np.ndarray, real: UInt8[np.ndarray, "N H W C"], where: str) -> None:
+    """Raises InputError unless `images` are uint8 of the shape and the range of real ones."""
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
         raise InputError(f"{where}: the images are {images.dtype}, expected uint8: quantise them as np.round(255 * x)")
-    expected = refs.real.images.shape[1:]
-    if images.shape[1:] != expected:
-        raise InputError(f"{where}: the images are {images.shape[1:]}, those of {refs.name} {expected}: bring them to that shape")
-    if len(images) and images.max() == 1 < refs.real.images.max():
+    if images.shape[1:] != real.shape[1:]:
+        raise InputError(f"{where}: the images are {images.shape[1:]}, the reference {real.shape[1:]}: bring them to that shape")
+    if len(images) and images.max() == 1 < real.max():
         raise InputError(f"{where}: no pixel is above 1, so floats in [0, 1] were cast: save them as np.round(255 * x)")
 
 
@@ -137,7 +155,7 @@ def score_samples(images: UInt8[np.ndarray, "N H W C"], refs: References) -> dic
 
     As many of the images as the floor has are compared with the reference; all of them where a score says so.
     """
-    check_images(images, refs, "samples")
+    check_images(images, refs.real.images, "samples")
     return _score(_seen(images, refs), refs, refs.size)
 
 
@@ -156,10 +174,10 @@ def _score(generated: scores.View, refs: References, size: int) -> dict[str, flo
 
 
 def against_floor(found: Mapping[str, Any], floor: Mapping[str, Any]) -> dict[str, Any]:
-    """The scores, each with its multiple of its floor where that is positive."""
+    """The scores, each with its multiple of its floor where that is positive beyond its own noise."""
     def times(name, value):
-        beside = floor.get(name, {}).get("mean", 0.0)
-        return {**value, "times_floor": value["mean"] / beside} if beside > 0 else value
+        beside = floor.get(name, {"mean": 0.0, "std": 0.0})
+        return {**value, "times_floor": value["mean"] / beside["mean"]} if beside["mean"] > beside["std"] else value
 
     return {name: times(name, value) for name, value in found.items()}
 
@@ -171,17 +189,10 @@ def evaluate_samples(
     over them; a single one a standard deviation by the jackknife that leaves out a fifth of it.
 
     Files may be sorted by class: what is compared, and `num` images where not all are wanted, are drawn at random.
-    Raises InputError for images that cannot be compared, and for fewer than `num` or than scores need.
+    Raises InputError as `check_samples`.
     """
-    least = scores.LEAST if len(sets) > 1 else math.ceil(scores.LEAST * GROUPS / (GROUPS - 1))  # what a jackknife leaves
-    views = []
-    for name, images in sets.items():
-        check_images(images, refs, name)
-        if len(images) < least:
-            raise InputError(f"{name}: has {len(images)} images; scores need at least {least}: sample more")
-        if len(images) < (num or 0):
-            raise InputError(f"{name}: has {len(images)} images, fewer than --num={num}: sample more, or set it lower")
-        views.append(_seen(images[np.random.default_rng(0).permutation(len(images))[:num]], refs))
+    check_samples(sets, refs.real.images, num)
+    views = [_seen(x[np.random.default_rng(0).permutation(len(x))[:num]], refs) for x in sets.values()]
     each = [_score(view, refs, refs.size) for view in views]
     found = {name: record.summary([one[name] for one in each if name in one]) for name in each[0] | each[-1]}
     spread = f"standard deviation over {len(sets)} sets"

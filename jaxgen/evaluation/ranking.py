@@ -67,9 +67,10 @@ def floor_spread(score: Score) -> float:
 
 
 def against_floor(system: System, score: Score) -> float | None:
-    """A system's mean over the floor's: 1 is as good as real images. None where the floor is missing or not positive."""
+    """A system's mean over the floor's: 1 is as good as real images. None where the floor is missing, or not positive beyond
+    its own noise, as that of an unbiased estimate may be."""
     value, floor = mean(system, score), floor_mean(score)
-    return value / floor if value is not None and floor is not None and floor > 0 else None
+    return value / floor if value is not None and floor is not None and floor > floor_spread(score) else None
 
 
 # The values as text.

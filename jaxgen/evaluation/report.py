@@ -198,8 +198,8 @@ def _first(results, scores, firsts: Sequence[Sequence[str]]) -> str:
         text = f"{names(first)} are level, within one standard deviation: {score['name']} {best}"
         text += f"{_beside_real(order[0], score)}."
     else:
-        best = f"{score['name']} {shown[0]} to {shown[len(first) - 1]}"
-        text = f"{some(first)} are level, within one standard deviation: {best}."
+        ends = list(dict.fromkeys((shown[0], shown[len(first) - 1])))
+        text = f"{some(first)} are level, within one standard deviation: {score['name']} {' to '.join(ends)}."
     if len(first) < len(order):
         times = "" if floor_mean(score) is not None else _times(values[len(first)], values[0])
         text += f" {order[len(first)]['name']} follows with {shown[len(first)]}{times}."

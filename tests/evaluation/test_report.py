@@ -118,7 +118,8 @@ def test_the_tables_of_the_page():
     short, _, every = scores.partition("<details>")
     row = short[short.index(">good<") :].partition("</tr>")[0]
     assert "1.00" in row and "× 2.0" in row and "95.0" in row and "97 %" in row and "90.0" in row
-    assert "KID" not in short and "KID" in every and "× 3.0" in every and "0.0030" in every
+    assert "KID" not in short and "KID" in every and "0.0030" in every
+    assert "× 3.0" not in every  # the floor, 0.001 ± 0.004, is no more than noise: nothing is a multiple of it
     assert every.count('<tr><th scope="row"') == len(SCORES) and "98.0 <small>±0.4" in every
     runs = page_tables.runs(results(FAST, GOOD))
     assert "25.3 MB" in runs and "32,000" in runs and "1 min 01 s" in runs
