@@ -136,6 +136,8 @@ def load(path: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         config = module.get_config(mode) if mode else module.get_config()
+        if mode and config == module.get_config():
+            raise InputError(f"config file {file} has no mode '{mode}': it gives the same config as without")
     except InputError:
         raise
     except Exception as error:

@@ -423,6 +423,11 @@ def test_the_floor_shares_no_image_with_a_reference_of_several_splits(samples, c
     assert "other real images, digits test" in floor
 
 
+def test_experiments_that_are_none(fails):
+    assert "not an experiment" in fails("compare", "--config=configs/digits/vae.py", "--workdir=NEW")
+    assert "has no mode 'smok'" in fails("compare", "--config=experiments/trilemma.py:smok", "--workdir=NEW")
+
+
 def test_requirements_are_checked_before_anything_is_trained(fails):
     command = ["compare", "--config=experiments/trilemma.py:smoke", "--workdir=NEW"]
     assert "latency_ms" in fails(*command, "--require=latency<=5")

@@ -51,6 +51,9 @@ def references(config, load_source: Callable[[Any, str], data.Source]) -> Refere
     spec, train = config.evaluation, load_source(config, "train")
     if spec.split not in ("test", "train"):
         raise InputError(f"config.evaluation.split must be test or train, not '{spec.split}'")
+    seeds = list(spec.seeds)
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise InputError(f"config.evaluation.seeds must be different integers from 0, at least one, not {tuple(seeds)}")
     if config.data.source == "digits":
         config = config.copy_and_resolve_references()
         config.data.test = "validation+test"

@@ -131,6 +131,12 @@ def test_images_that_cannot_be_scored_are_named(refs, images, message):
         protocol.score_samples(images, refs)
 
 
+@pytest.mark.parametrize("seeds", [(), (0, 0), (1, -1)])
+def test_seeds_that_give_no_spread_are_refused(seeds):
+    with pytest.raises(InputError, match=r"evaluation\.seeds must be different integers"):
+        protocol.references(digits_config(seeds=seeds), load_source)
+
+
 @pytest.mark.parametrize(
     ("sets", "num", "message"),
     [
