@@ -98,7 +98,10 @@ def test_differences_are_the_fields_that_change_what_was_computed(config, file):
     other = config_lib.load(file)
     assert config_lib.differences(config, other) == {}
     assert config_lib.differences(config, config_lib.from_json(config_lib.to_json(other))) == {}
-    allowed = {"train.steps": 9, "data.workers": 1, "data.pipeline": "stream", "checkpoint.every": 5, "parallel.mode": "pmap", "sample.num": 3, "name": "x"}
+    allowed = {
+        "train.steps": 9, "data.workers": 1, "data.pipeline": "stream",
+        "checkpoint.every": 5, "parallel.mode": "pmap", "sample.num": 3, "name": "x",
+    }  # fmt: skip
     for name, value in allowed.items():
         config_lib.override(other, name, value)
     assert config_lib.differences(config, other) == {}
