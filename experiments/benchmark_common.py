@@ -64,11 +64,13 @@ def compare(measured: Mapping[str, list[float]], ours: str, theirs: str) -> dict
     return {"median": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)}
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """--out and --smoke."""
+def parse(arguments: Sequence[str] | None = None, **texts: str) -> argparse.Namespace:
+    """--out and --smoke, and an option of text for each of `texts`, which explain them."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", default="", help="JSON file to write")
     parser.add_argument("--smoke", action="store_true", help="next to no work, to see that it runs")
+    for name, text in texts.items():
+        parser.add_argument(f"--{name}", default="", help=text)
     return parser.parse_args(arguments)
 
 

@@ -6,6 +6,7 @@ whichever worker makes it, after however many restarts, it is the batch that `pi
 
 import contextlib
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import sys
@@ -57,13 +58,15 @@ class Stream(Iterator):
         self.position = batches.start
         self._batches = batches
         self._workers = workers
-        self._iterator = _start(batches, workers)
+        self._running = [_start(batches, workers)]
+        # also when the stream is forgotten, and at the end of the program before the modules that this needs are gone
+        self._stop = multiprocessing.util.Finalize(self, _stop, (self._running,), exitpriority=100)
 
     def __next__(self) -> tuple[dict[str, np.ndarray], Position]:
-        if self._iterator is None:
+        if not self._running:
             raise StopIteration
         try:
-            batch = next(self._iterator)
+            batch = next(self._running[0])
         except InputError:  # bad data do not get better
             self.close()
             raise
@@ -83,9 +86,7 @@ class Stream(Iterator):
 
     def close(self) -> None:
         """Stops the workers, which may take a second; the stream ends. Safe to call twice."""
-        iterator, self._iterator = self._iterator, None
-        if iterator is not None:
-            iterator.close()
+        self._stop()
 
     def __enter__(self) -> "Stream":
         return self
@@ -155,6 +156,11 @@ def _start(batches: _Batches, workers: int):
         while len(set(multiprocessing.active_children()) - others) < workers and time.monotonic() < deadline:
             time.sleep(0.002)
     return iterator
+
+
+def _stop(running: list) -> None:
+    while running:
+        running.pop().close()
 
 
 def _enter_worker(index: int, count: int) -> None:

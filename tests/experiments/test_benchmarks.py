@@ -26,6 +26,15 @@ def test_the_sampler_benchmark_writes_a_record_with_its_protocol(script, tmp_pat
     assert {"machine", "load", "commit"} <= set(record)
 
 
+def test_the_input_benchmark_measures_streams_and_the_device(script, tmp_path):
+    script("benchmark_input").main(["--smoke", f"--out={tmp_path}/input.json"])
+    record = json.loads((tmp_path / "input.json").read_text())
+    sides = {"digits, threads", "synthetic, threads"}
+    assert set(record["images_per_second"]) == set(record["images_per_second_per_core"]) == sides
+    assert all(value > 0 for values in record["microseconds_per_step"].values() for value in values)
+    assert record["protocol"].startswith("Protocol: ")
+
+
 def test_the_ratio_is_taken_repeat_by_repeat(script):
     common, counts = script("benchmark_common"), {"a": iter([2.0, 8.0, 6.0]), "b": iter([1.0, 4.0, 6.0])}
     measured = common.interleave({name: lambda values=values: next(values) for name, values in counts.items()}, 3)
