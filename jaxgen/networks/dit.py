@@ -4,14 +4,22 @@ import re
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
 from jaxgen.errors import InputError
-from jaxgen.networks.layers import Dropout, TimeEmbedding, fan_avg_uniform, from_patches, to_patches, zeros
+from jaxgen.networks.layers import (
+    Dropout,
+    TimeEmbedding,
+    attention,
+    fan_avg_uniform,
+    from_patches,
+    rematerialise,
+    to_patches,
+    zeros,
+)
 
 SIZES = {  # table 1 of the paper
     "S": {"width": 384, "depth": 12, "heads": 6},
@@ -62,7 +70,7 @@ class Block(nn.Module):
         h = dense(3 * width, name="qkv")(modulate(norm(name="norm_attention")(x), shift_a, scale_a))
         split = (batch, length, self.heads, width // self.heads)
         query, key, value = (part.reshape(split) for part in jnp.split(h, 3, -1))
-        h = jax.nn.dot_product_attention(query, key, value).reshape(batch, length, width)
+        h = attention(query, key, value).reshape(batch, length, width)
         h = Dropout(self.dropout, self.train, name="dropout_attention")(dense(width, name="projection")(h), keys)
         x += gate_a[:, None] * h
 
@@ -75,7 +83,8 @@ class Block(nn.Module):
 class DiT(nn.Module):
     """Denoiser: patches of `patch` x `patch` pixels as tokens, conditioned on time and class by adaLN-Zero.
 
-    The output is zero at initialisation. `remat` recomputes the blocks in the backward pass.
+    The output is zero at initialisation. `remat` (False, True or "full", "dots": see layers.rematerialise) recomputes
+    the blocks in the backward pass.
     """
 
     patch: int
@@ -86,7 +95,7 @@ class DiT(nn.Module):
     mlp_ratio: float = 4.0
     dropout: float = 0.0
     num_classes: int = 0
-    remat: bool = False
+    remat: bool | str = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -110,7 +119,7 @@ class DiT(nn.Module):
 
         embed = TimeEmbedding(self.width, 256, self.num_classes, self.dtype, name="embedding")
         condition = nn.silu(embed(time, label))
-        block = nn.remat(Block) if self.remat else Block
+        block = rematerialise(Block, self.remat)
         for i in range(self.depth):
             layer = block(self.heads, self.mlp_ratio, self.dropout, self.dtype, train, name=f"block_{i}")
             h = layer(h, condition, keys)

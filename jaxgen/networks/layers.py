@@ -1,4 +1,5 @@
-"""Layers that several networks share: normalisation, dropout, spectral normalisation, time embedding, up-sampling."""
+"""Layers that several networks share: normalisation, dropout, attention, time embedding, up-sampling, spectral normalisation;
+and rematerialisation."""
 
 import math
 import zlib
@@ -133,6 +134,37 @@ class Dropout(nn.Module):
 
         kept = jax.vmap(mask)(keys).reshape(x.shape)
         return jnp.where(kept, x / (1 - self.rate), 0).astype(x.dtype)
+
+
+def attention(
+    query: Float[Array, "B L heads size"], key: Float[Array, "B L heads size"], value: Float[Array, "B L heads size"]
+) -> Float[Array, "B L heads size"]:
+    """softmax(query key^T / sqrt(size)) value; by cuDNN's flash attention where it takes the GPU, the type and the size."""
+    size, half = query.shape[-1], query.dtype in (jnp.bfloat16, jnp.float16)
+    flash = half and size % 8 == 0 and size <= 128 and _has_flash_attention()
+    return jax.nn.dot_product_attention(query, key, value, implementation="cudnn" if flash else None)
+
+
+def _has_flash_attention() -> bool:
+    """Whether this is an NVIDIA GPU of the Ampere generation or later."""
+    device = jax.devices()[0]
+    return "cuda" in device.client.platform_version and int(device.compute_capability.split(".")[0]) >= 8
+
+
+REMAT = {  # name -> what the backward pass finds saved
+    "none": None,
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": lambda primitive, *_, **__: primitive.name in ("dot_general", "conv_general_dilated", "convolution"),
+}
+
+
+def rematerialise(block: type[nn.Module], remat: bool | str) -> type[nn.Module]:
+    """`block` whose backward pass recomputes its activations: none (False), all of them ("full" or True), or what lies
+    between matrix products and convolutions ("dots"). InputError for another name."""
+    name = {False: "none", True: "full"}.get(remat, remat)
+    if name not in REMAT:
+        raise InputError(f"unknown remat '{remat}': {nearest(str(remat), REMAT)}")
+    return block if name == "none" else nn.remat(block, policy=REMAT[name])
 
 
 def sinusoidal_embedding(

@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
@@ -14,9 +13,11 @@ from jaxgen.networks.convolution import Conv
 from jaxgen.networks.layers import (
     GroupNorm,
     TimeEmbedding,
+    attention,
     fan_avg_uniform,
     from_patches,
     halvings,
+    rematerialise,
     to_patches,
     upsample,
     zeros,
@@ -40,14 +41,15 @@ class Attention(nn.Module):
         query, key, value = (
             dense(kernel_init=fan_avg_uniform, name=name)(h).reshape(split) for name in ("query", "key", "value")
         )
-        h = jax.nn.dot_product_attention(query, key, value).reshape(x.shape)
+        h = attention(query, key, value).reshape(x.shape)
         return x + dense(kernel_init=zeros, name="out")(h)
 
 
 class UNet(nn.Module):
     """Denoiser: residual blocks at each resolution on the way down and up, every activation of the way down kept as a
-    skip, self-attention at the resolutions (heights) in `attention`. `remat` recomputes the blocks in the backward
-    pass. `patch` > 1 works on squares of pixels, at a fraction of the cost. The output is zero at initialisation.
+    skip, self-attention at the resolutions (heights) in `attention`. `remat` (False, True or "full", "dots": see
+    layers.rematerialise) recomputes the blocks in the backward pass. `patch` > 1 works on squares of pixels, at a
+    fraction of the cost. The output is zero at initialisation.
     """
 
     outputs: int | None = None
@@ -59,7 +61,7 @@ class UNet(nn.Module):
     patch: int = 1
     dropout: float = 0.1
     num_classes: int = 0
-    remat: bool = False
+    remat: bool | str = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -76,8 +78,7 @@ class UNet(nn.Module):
         x = to_patches(x, self.patch, "unet")
         halvings(x.shape[1:3], len(self.multipliers) - 1, "unet")
         levels = [self.channels * m for m in self.multipliers]
-        lift = nn.remat if self.remat else lambda block: block
-        residual_block, attention_block = lift(ResidualBlock), lift(Attention)
+        residual_block, attention_block = (rematerialise(b, self.remat) for b in (ResidualBlock, Attention))
         conv = partial(Conv, kernel_size=(3, 3), dtype=self.dtype, kernel_init=fan_avg_uniform)
         embed = TimeEmbedding(4 * self.channels, self.channels, self.num_classes, self.dtype, name="embedding")
         embedding = embed(time, label)

@@ -5,11 +5,13 @@ import pytest
 from flax import linen as nn
 
 from jaxgen.errors import InputError
+from jaxgen.networks import layers
 from jaxgen.networks.layers import (
     Dropout,
     GroupNorm,
     SpectralConv,
     SpectralDense,
+    attention,
     average_pool,
     from_patches,
     group_count,
@@ -167,3 +169,23 @@ def test_patches_are_squares_of_neighbours_and_come_back():
     np.testing.assert_array_equal(from_patches(patches, 2), image)
     with pytest.raises(InputError, match="patch=4"):
         to_patches(image, 4, "test")
+
+
+def test_attention_is_the_softmax_of_scaled_products():
+    draw = np.random.default_rng(0)
+    query, key, value = (jnp.asarray(draw.normal(size=(2, 5, 3, 8)), jnp.float32) for _ in range(3))
+    weights = jax.nn.softmax(np.einsum("blhd,bmhd->bhlm", query, key) / np.sqrt(8), -1)
+    expected = np.einsum("bhlm,bmhd->blhd", weights, value)
+    np.testing.assert_allclose(attention(query, key, value), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size, dtype, chosen", [
+    (72, jnp.bfloat16, "cudnn"), (64, jnp.float16, "cudnn"), (36, jnp.bfloat16, None), (256, jnp.bfloat16, None),
+    (64, jnp.float32, None),
+])  # fmt: skip
+def test_flash_attention_is_chosen_where_cudnn_takes_it(monkeypatch, size, dtype, chosen):
+    seen = []
+    monkeypatch.setattr(layers, "_has_flash_attention", lambda: True)
+    monkeypatch.setattr(jax.nn, "dot_product_attention", lambda *args, implementation: seen.append(implementation))
+    attention(*[jnp.zeros((1, 2, 1, size), dtype)] * 3)
+    assert seen == [chosen]
