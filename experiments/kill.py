@@ -6,7 +6,7 @@ The same `jaxgen train` command is given until a run of a small system ends. Its
 restores, compiles, trains, saves a checkpoint or deletes an old one; after some kills a file of the newest checkpoint is
 truncated, changed in one bit or deleted as well. Where a kill fell is read from the disk after the death.
 
-Protocol: four systems on the digits, checkpoints every 3 steps and a row of metrics.jsonl every step; up to 12 kills in a
+Protocol: four systems on the digits, checkpoints every 3 steps and a row of metrics.jsonl every step; up to 10 kills in a
 run, then it is left alone; at its end every leaf of the final state must have the bits of a run that was never stopped, and
 metrics.jsonl each step's row once, with the same values but for times. Targets: no difference, no command that fails.
 """
@@ -28,16 +28,16 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: its threads 
 import benchmark_common as common
 
 ROOT = Path(__file__).resolve().parent.parent
-STEPS, EVERY, KEEP, KILLS_PER_RUN = 240, 3, 3, 12
+STEPS, EVERY, KEEP, KILLS_PER_RUN = 120, 3, 3, 10
 PATIENCE = 600.0  # seconds after which a command that is left alone counts as stuck
 TIMES = ("images_per_second", "seconds", "mfu")
 COMMON = (
-    f"train.steps={STEPS}", "train.batch_size=32", "train.log_every=1", "train.sample_every=50",
+    f"train.steps={STEPS}", "train.batch_size=32", "train.log_every=1", "train.sample_every=40",
     f"checkpoint.every={EVERY}", f"checkpoint.keep={KEEP}", "ema.rates=(0.9,0.99)",
 )  # fmt: skip
 SYSTEMS = {
     "VAE": ("vae", ("train.eval_every=20", "model.encoder.hidden=(64,)", "model.decoder.hidden=(64,)")),
-    "GAN": ("gan", ("players.critic.updates=3", "model.critic.spectral_norm=True", "conditional=True",
+    "GAN": ("gan", ("players.critic.updates=2", "model.critic.spectral_norm=True", "conditional=True",
                     "model.critic.hidden=(64,)", "model.generator.hidden=(64,)")),
     "VAE-GAN": ("vae_gan", ("model.encoder.hidden=(64,)", "model.decoder.hidden=(64,)", "model.critic.hidden=(64,64)")),
     "diffusion": ("ddpm", ("train.eval_every=0", "conditional=True", "sample.options.steps=3",
