@@ -17,7 +17,7 @@ from jaxgen import data, families, programs
 from jaxgen.errors import InputError, RetryError, call_with_options, nearest
 from jaxgen.losses import objective
 from jaxgen.sampling import balanced_labels, generate, sample_keys, sampler
-from jaxgen.training import checkpoint, dispatch, logging, parallel, profiling, step, stopping
+from jaxgen.training import checkpoint, dispatch, lock, logging, parallel, profiling, step, stopping
 from jaxgen.training import players as players_lib
 from jaxgen.training import state as state_lib
 from jaxgen.training.players import Player
@@ -254,10 +254,11 @@ def train(
     create = state_lib.initial(config, family, players)
     shapes = way.with_shardings(jax.eval_shape(create))
     name, best = config.checkpoint.best, (math.inf, None)
-    checkpoints = checkpoint.open_folder(
-        workdir, keep=config.checkpoint.keep, best_step=lambda: best[1], report=report
-    )
     with contextlib.ExitStack() as stack:
+        stack.enter_context(lock.hold(workdir))
+        checkpoints = checkpoint.open_folder(
+            workdir, keep=config.checkpoint.keep, best_step=lambda: best[1], report=report
+        )
         stopped = stack.enter_context(stopping.stop_requests())
         stack.enter_context(contextlib.closing(checkpoints))
         stack.enter_context(write_errors(workdir, checkpoints))
