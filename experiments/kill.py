@@ -44,7 +44,8 @@ SYSTEMS = {
                            "model.denoiser.width=64", "model.denoiser.depth=1")),
 }  # fmt: skip
 # where a kill is aimed, how often, and the longest wait (seconds) once the run has got there
-AIMS = {"start": (0.25, 2.0), "compile": (0.1, 0.5), "train": (0.3, 0.5), "save": (0.35, 0.1)}
+AIMS = {"start": (0.2, 2.0), "compile": (0.1, 0.5), "train": (0.3, 0.5), "save": (0.4, 0.2)}
+SAVES = (0, 0, 1, 1, 2, 3, 5)  # how many checkpoints a process may complete before it is killed in training or saving
 
 
 def command(name: str, workdir: Path, more: tuple[str, ...] = ()) -> list[str]:
@@ -102,10 +103,17 @@ class Watch:
 
     def __init__(self, workdir: Path):
         self.workdir, self.rows = workdir, None
-        self.events = self._events()
+        self.events, self.step = self._events(), self.step_on_disk()
 
     def _events(self) -> int:
         return len(names(self.workdir / "tensorboard"))
+
+    def _step(self) -> int:
+        return max((int(name) for name in names(self.workdir / "checkpoints") if name.isdecimal()), default=0)
+
+    def saves(self) -> int:
+        """Checkpoints that the process has completed."""
+        return (self.step_on_disk() - self.step) // EVERY
 
     def phase(self) -> str:
         """start (with restoring), compile, train, save, or delete (an old checkpoint)."""
@@ -130,7 +138,10 @@ def names(folder: Path) -> list[str]:
 def kill(pid: int, watch: Watch, aim: str, rng: random.Random) -> int:
     """Kill a child at a random instant after it has come to `aim`: its exit code."""
     code, limit = None, time.monotonic() + PATIENCE
-    while code is None and aim != "start" and watch.phase() != aim and time.monotonic() < limit:
+    saves = rng.choice(SAVES) if aim in ("train", "save") else 0
+    while code is None and aim != "start" and time.monotonic() < limit:
+        if watch.saves() >= saves and watch.phase() == aim:
+            break
         time.sleep(0.001)
         code = ended(pid)
     if code is None:
@@ -200,7 +211,8 @@ def killed_run(
 ) -> dict[str, Any]:
     """A run of the system `name` with up to `kills` kills, and what is wrong with its end, if anything.
 
-    {"kills": [{phase, seconds, damage}], "damaged": how many checkpoints a restore refused, "failure"}
+    {"kills": [{phase, seconds, step: of the newest checkpoint, damage}], "resumed": how often a process went on from a
+    checkpoint, "refused": how many checkpoints it found unreadable, "failure"}
     """
     from jaxgen import cli
 
@@ -216,9 +228,9 @@ def killed_run(
         aim = rng.choices(list(AIMS), [weight for weight, _ in AIMS.values()])[0]
         code = kill(fork(lambda: cli.main(arguments), output), watch, aim, rng)
         if code == -signal.SIGKILL:
-            code, phase = None, watch.phase()
+            code, phase, lived = None, watch.phase(), time.monotonic() - since
             hit = damage(workdir, hurt, rng) if rng.random() < 0.2 else None
-            done.append({"phase": phase, "seconds": round(time.monotonic() - since, 3), "damage": hit})
+            done.append({"phase": phase, "seconds": round(lived, 3), "step": watch.step_on_disk(), "damage": hit})
     if code is None:
         code = finish(fork(lambda: cli.main(arguments), output))
     if code:
@@ -227,8 +239,9 @@ def killed_run(
         failure = wrong("the final state differs")
     elif rows(workdir) != rows(whole):
         failure = wrong("metrics.jsonl differs")
-    refused = output.read_text().count("cannot be read")
-    return {"system": name, "kills": done, "refused": refused, "failure": failure}
+    said = output.read_text()
+    counts = {"resumed": said.count(" from step "), "refused": said.count(" cannot be read (")}
+    return {"system": name, "kills": done, **counts, "failure": failure}
 
 
 def import_everything() -> None:
@@ -245,14 +258,15 @@ def import_everything() -> None:
 
 
 def table(runs: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """Printed and returned: kills by system and phase, damaged files, restores that fell back, runs and failures."""
+    """Printed and returned: kills by system and phase, resumptions, damage done and refused, runs, failures."""
     counts = {name: collections.Counter() for name in SYSTEMS}
     for run in runs:
         row = counts[run["system"]]
         row.update(each["phase"] for each in run["kills"])
         row.update({"kills": len(run["kills"]), "damaged": sum(each["damage"] is not None for each in run["kills"]),
-                    "refused": run["refused"], "runs": 1, "failures": bool(run["failure"])})  # fmt: skip
-    columns = ("start", "compile", "train", "save", "delete", "kills", "damaged", "refused", "runs", "failures")
+                    "resumed": run["resumed"], "refused": run["refused"], "runs": 1,
+                    "failures": bool(run["failure"])})  # fmt: skip
+    columns = ("start", "compile", "train", "save", "delete", "kills", "resumed", "damaged", "refused", "runs", "failures")
     counts["all"] = sum(counts.values(), collections.Counter())
     print(f"{'':>12}" + "".join(f"{column:>9}" for column in columns))
     for name, row in counts.items():

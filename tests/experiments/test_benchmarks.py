@@ -2,6 +2,9 @@
 
 import importlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +50,26 @@ def test_both_sides_of_the_train_step_benchmark_train(script):
     benchmark = script("benchmark_train_step")
     assert benchmark.ours()(2) > 0
     assert benchmark.pytorch(1)(2) > 0
+
+
+def run(name, *arguments):
+    """A script in a process of its own, on one device as it is meant to run."""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    environment["PYTHONPATH"] = str(EXPERIMENTS.parent)
+    command = [sys.executable, str(EXPERIMENTS / f"{name}.py"), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_run_that_is_killed_ends_in_the_same_bits(tmp_path):
+    run("kill", "--smoke", f"--out={tmp_path}/kill.json")
+    record = json.loads((tmp_path / "kill.json").read_text())
+    counts = record["counts"]["all"]
+    assert counts["kills"] == 4 and counts["failures"] == 0 and counts["runs"] == 1
+    assert all(each["phase"] in ("start", "compile", "train", "save", "delete") for each in record["runs"][0]["kills"])
+
+
+def test_the_startup_benchmark_measures_the_command(tmp_path):
+    run("benchmark_startup", "--smoke", f"--out={tmp_path}/startup.json")
+    record = json.loads((tmp_path / "startup.json").read_text())
+    assert 0 < record["processor_seconds"]["vae"][0] and 0 < record["seconds"]["vae"][0] < record["cold"]["vae"]["seconds"] * 3
