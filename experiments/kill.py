@@ -108,7 +108,8 @@ class Watch:
     def _events(self) -> int:
         return len(names(self.workdir / "tensorboard"))
 
-    def _step(self) -> int:
+    def step_on_disk(self) -> int:
+        """The newest checkpoint; 0 where there is none."""
         return max((int(name) for name in names(self.workdir / "checkpoints") if name.isdecimal()), default=0)
 
     def saves(self) -> int:
