@@ -276,10 +276,11 @@ def table(runs: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
 
 
 def main(arguments=None) -> int:
-    options = common.parse(arguments, kills=200, seed=0)
+    options = common.parse(arguments, kills="how many in all (default: 200)", seed="of the random instants (default: 0)")
+    kills, seed = int(options.kills or 200), int(options.seed or 0)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    rng, runs = random.Random(options.seed), []
-    total, systems, more = (4, ["GAN"], ("train.steps=40",)) if options.smoke else (options.kills, list(SYSTEMS), ())
+    rng, runs = random.Random(seed), []
+    total, systems, more = (4, ["GAN"], ("train.steps=40",)) if options.smoke else (kills, list(SYSTEMS), ())
     folder = Path(tempfile.mkdtemp(prefix="kill_"))
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "cache")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
@@ -292,12 +293,12 @@ def main(arguments=None) -> int:
             raise RuntimeError(output.read_text())
     while (left := total - sum(len(run["kills"]) for run in runs)) > 0:
         name = systems[len(runs) % len(systems)]
-        workdir, kills = folder / f"{name}_{len(runs)}", min(left, KILLS_PER_RUN)
-        run = killed_run(name, workdir, folder / f"{name}_whole", kills, rng, more)
+        workdir = folder / f"{name}_{len(runs)}"
+        run = killed_run(name, workdir, folder / f"{name}_whole", min(left, KILLS_PER_RUN), rng, more)
         runs.append(run)
         print(f"{name}: {' '.join(each['phase'] for each in run['kills'])}: {run['failure'] or 'the same end'}", flush=True)
     counts = table(runs)
-    common.write(options.out, common.record(__doc__, counts=counts, seed=options.seed, runs=runs))
+    common.write(options.out, common.record(__doc__, counts=counts, seed=seed, runs=runs))
     return counts["all"]["failures"]
 
 
