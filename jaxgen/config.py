@@ -215,6 +215,8 @@ def write(config: ConfigDict, workdir: str) -> None:
     path = os.path.join(workdir, "config.json")
     with open(f"{path}.tmp", "w") as file:
         file.write(to_json(config) + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # else a power cut could leave an empty file under the new name, and no resuming
     os.replace(f"{path}.tmp", path)
 
 

@@ -110,6 +110,8 @@ def _drop_after(workdir: str, step: int) -> None:
     path, rows = os.path.join(workdir, "metrics.jsonl"), read_metrics(workdir)
     with open(f"{path}.tmp", "w") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows if row["step"] <= step)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(f"{path}.tmp", path)
 
 
