@@ -63,7 +63,9 @@ def open_feed(records: data.Records, config, per_step: int, way: parallel.Parall
     """What the train steps are fed from `position` on: `per_step` batches each."""
     if not streams(config.data.pipeline, config.data.device_bytes, records.nbytes):
         return dispatch.resident(records.everything(), config, per_step, way)
-    batches = data.stream(
+    from jaxgen.data.stream import stream
+
+    batches = stream(
         records, config.train.batch_size, seed=config.seed, position=position, workers=config.data.workers,
         process_index=jax.process_index(), process_count=jax.process_count(),
     )  # fmt: skip
