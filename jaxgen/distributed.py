@@ -15,6 +15,7 @@ processes wherever it believes to be in a cluster, such as in an interactive she
 import contextlib
 import importlib.util
 import os
+import queue
 import re
 import signal
 import sys
@@ -31,6 +32,7 @@ from jaxgen.errors import InputError, RetryError
 
 TIMEOUT = 300  # seconds to wait for the other processes at the start
 HEARTBEAT_TIMEOUT = 60  # seconds without a sign of life after which the others give a process up
+_found_each_other = threading.Event()
 LAST_WORDS = 3.0  # seconds that process 0, which the others hear of each other through, stays longer than a failed one
 
 
@@ -58,23 +60,27 @@ def initialize(flags: Flags = Flags()) -> bool:
     del arguments["timeout"]
     # JAX would end the process, and not in one line, so it is given more time than it gets
     arguments["initialization_timeout"] = flags.timeout + 60
-    done, errors = threading.Event(), []
+    errors: queue.Queue[Exception | None] = queue.Queue()
 
     def join():
         try:
             jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT)
+            errors.put(None)
         except Exception as error:
-            errors.append(error)
-        done.set()
+            errors.put(error)
 
     threading.Thread(target=join, daemon=True).start()
-    if not done.wait(flags.timeout) or errors:
+    try:
+        error = errors.get(timeout=flags.timeout)
+    except queue.Empty:
+        error = TimeoutError("no answer")
+    if error:
         where = f" at {flags.coordinator}" if flags.coordinator else ""
-        why = f" ({_reason(errors[0])})" if errors else ""
         raise RetryError(
-            f"the processes did not find each other within {flags.timeout} s{where}{why}: does process 0 run, can this host "
+            f"the processes did not find each other within {flags.timeout} s{where} ({_reason(error)}): does process 0 run, can this host "
             "reach it, and do all name the same --coordinator=HOST:PORT --num_processes=N?"
-        ) from (errors[0] if errors else None)
+        ) from error
+    _found_each_other.set()
     return True
 
 
@@ -190,6 +196,6 @@ def leave(code: int) -> int:
         return code
     sys.stdout.flush()
     sys.stderr.flush()
-    if is_main():
+    if _found_each_other.is_set() and is_main():
         time.sleep(LAST_WORDS)  # the others fail by themselves, each with the exit code that fits
     os._exit(code)

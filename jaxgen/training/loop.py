@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import config as config_lib
-from jaxgen import data, families, programs
+from jaxgen import data, distributed, families, programs
 from jaxgen.errors import InputError, RetryError, call_with_options, nearest
 from jaxgen.losses import objective
 from jaxgen.sampling import balanced_labels, generate, sample_keys, sampler
@@ -221,9 +221,11 @@ def build(config, workdir: str, report: Callable[[str], None]) -> System:
 
 
 def best_so_far(name: str, rows: list[dict[str, Any]], steps: list[int]) -> tuple[float, int | None]:
-    """(smallest value of the metric `name`, its step) among the steps that have a checkpoint."""
+    """(smallest value of the metric `name`, its step) among the steps that have a checkpoint, as process 0 reads them."""
     scored = [(row[name], row["step"]) for row in rows if name in row and row["step"] in steps]
-    return min((pair for pair in scored if math.isfinite(pair[0])), default=(math.inf, None))
+    found = min((pair for pair in scored if math.isfinite(pair[0])), default=(math.inf, -1))
+    value, step = distributed.of_main(np.array(found, np.float64))
+    return float(value), int(step) if step >= 0 else None
 
 
 def describe_cost(cost: dispatch.Cost) -> str:
@@ -250,9 +252,10 @@ def train(
     Raises InputError for input that cannot be used, or a loss or parameter that is not finite, and RetryError for a
     checkpoint or log that cannot be written or data that stop coming.
     """
-    main = jax.process_index() == 0
+    main = distributed.is_main()
     report = report if main else lambda text: None
-    family, players, way, records, validation, draw = build(config, workdir, report)
+    with distributed.together("the start"):
+        family, players, way, records, validation, draw = build(config, workdir, report)
     create = state_lib.initial(config, family, players)
     shapes = way.with_shardings(jax.eval_shape(create))
     name, best = config.checkpoint.best, (math.inf, None)
