@@ -91,7 +91,9 @@ def check(flags: Flags) -> bool:
     if len(missing) == 3:
         return False
     if missing:
-        raise InputError(f"{' and '.join(missing)} is missing: --coordinator=HOST:PORT --num_processes=N --process_id=I go together")
+        raise InputError(
+            f"{' and '.join(missing)} is missing: --coordinator=HOST:PORT --num_processes=N --process_id=I go together"
+        )
     match = re.fullmatch(r"([^\s:/]+|\[[0-9A-Fa-f:.%\w]+\]):(\d+)", flags.coordinator)
     if not match or not 0 < int(match[2]) < 2**16:
         raise InputError(f"--coordinator={flags.coordinator} is not HOST:PORT with a port from 1 to 65535")

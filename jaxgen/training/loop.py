@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxgen import config as config_lib
 from jaxgen import data, distributed, families, programs
+from jaxgen.data import order
 from jaxgen.errors import InputError, RetryError, call_with_options, nearest
 from jaxgen.losses import objective
 from jaxgen.sampling import balanced_labels, generate, sample_keys, sampler
@@ -61,6 +62,7 @@ def streams(pipeline: str, device_bytes: int, size: int) -> bool:
 
 def open_feed(records: data.Records, config, per_step: int, way: parallel.Parallel, position) -> dispatch.Feed:
     """What the train steps are fed from `position` on: `per_step` batches each."""
+    order.check(len(records), config.seed, position)
     if not streams(config.data.pipeline, config.data.device_bytes, records.nbytes):
         return dispatch.resident(records.everything(), config, per_step, way)
     from jaxgen.data.stream import stream
