@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -299,6 +300,8 @@ def main(arguments=None) -> int:
         print(f"{name}: {' '.join(each['phase'] for each in run['kills'])}: {run['failure'] or 'the same end'}", flush=True)
     counts = table(runs)
     common.write(options.out, common.record(__doc__, counts=counts, seed=seed, runs=runs))
+    if not counts["all"]["failures"]:
+        shutil.rmtree(folder)
     return counts["all"]["failures"]
 
 

@@ -65,8 +65,8 @@ def test_a_run_that_is_killed_ends_in_the_same_bits(tmp_path):
     run("kill", "--smoke", f"--out={tmp_path}/kill.json")
     record = json.loads((tmp_path / "kill.json").read_text())
     counts = record["counts"]["all"]
-    assert counts["kills"] == 4 and counts["failures"] == 0 and counts["runs"] == 1
-    assert all(each["phase"] in ("start", "compile", "train", "save", "delete") for each in record["runs"][0]["kills"])
+    assert counts["kills"] == 4 == sum(counts[phase] for phase in ("start", "compile", "train", "save", "delete"))
+    assert counts["failures"] == 0
 
 
 def test_the_startup_benchmark_measures_the_command(tmp_path):
