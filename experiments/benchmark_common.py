@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,8 +19,12 @@ def cores() -> int:
 
 
 def _serve(connection, make, arguments) -> None:
-    run = make(*arguments)
-    connection.send("ready")
+    try:
+        run = make(*arguments)
+    except Exception as error:  # whatever it is, the other process has to hear of it
+        connection.send(f"{type(error).__name__}: {error}")
+        raise
+    connection.send("")
     with contextlib.suppress(EOFError):
         while True:
             connection.send(run(*connection.recv()))
@@ -30,13 +35,19 @@ def in_process(make: Callable[..., Callable], *arguments: Any) -> Iterator[Calla
     """The function that `make(*arguments)` returns, living in a process of its own, where calls run one at a time.
 
     Two libraries in one process disturb each other: idle threads of one spin on the cores that the other computes on.
+    Raises RuntimeError, with the reason, where `make` fails.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, make, arguments), daemon=True)
     process.start()
     there.close()
-    here.recv()
+    with contextlib.suppress(EOFError):
+        reason = "the process died"
+        reason = here.recv()
+    if reason:
+        process.join()
+        raise RuntimeError(reason)
 
     def call(*values):
         here.send(values)
@@ -58,17 +69,45 @@ def interleave(sides: Mapping[str, Side], repeats: int) -> dict[str, list[float]
     return measured
 
 
+def race(
+    makers: Mapping[str, tuple], repeats: int, seconds: float, missing: dict[str, str]
+) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """(the sides' measurements taken in turn, steps per repeat by side), each side `make(*arguments)` in its own process.
+
+    A side is a function of the number of steps, chosen so that a repeat takes about `seconds`. The first has to run; why
+    another one cannot is noted in `missing`.
+    """
+    with contextlib.ExitStack() as stack:
+        sides, steps = {}, {}
+        for name, (make, *arguments) in makers.items():
+            try:
+                run = stack.enter_context(in_process(make, *arguments))
+            except RuntimeError as error:
+                if not sides:
+                    raise
+                missing[name] = str(error).splitlines()[0]
+                continue
+            start = time.perf_counter()
+            run(3)
+            steps[name] = max(1, round(3 * seconds / (time.perf_counter() - start)))
+            sides[name] = lambda run=run, count=steps[name]: run(count)
+        return interleave(sides, repeats), steps
+
+
 def compare(measured: Mapping[str, list[float]], ours: str, theirs: str) -> dict[str, float]:
     """`ours` / `theirs` by repeat: median, lowest and highest."""
     ratios = [a / b for a, b in zip(measured[ours], measured[theirs], strict=True)]
     return {"median": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)}
 
 
-def parse(arguments: Sequence[str] | None = None, **texts: str) -> argparse.Namespace:
-    """--out and --smoke, and an option of text for each of `texts`, which explain them."""
+def parse(arguments: Sequence[str] | None = None, only: Sequence[str] = (), **texts: str) -> argparse.Namespace:
+    """--out and --smoke; --only, where there are several things to measure; and an option of text for each of `texts`,
+    which explain them."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", default="", help="JSON file to write")
     parser.add_argument("--smoke", action="store_true", help="next to no work, to see that it runs")
+    if only:
+        parser.add_argument("--only", default="", choices=only, help="measure this one only")
     for name, text in texts.items():
         parser.add_argument(f"--{name}", default="", help=text)
     return parser.parse_args(arguments)

@@ -17,6 +17,7 @@ import operator
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +37,17 @@ def _config_flags(values: flags.FlagValues, arguments: list[str]) -> None:
     )  # fmt: skip
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
     flags.DEFINE_bool("progress", True, "show a progress bar", flag_values=values)
+
+
+def _train_flags(values: flags.FlagValues, arguments: list[str]) -> None:
+    _config_flags(values, arguments)
+    flags.DEFINE_bool("profile", False, "write a trace of a few steps to WORKDIR/profile", flag_values=values)
+    flags.DEFINE_string("coordinator", None, "several processes: process 0's HOST:PORT", flag_values=values)
+    flags.DEFINE_integer("num_processes", None, "several processes: how many", flag_values=values)
+    flags.DEFINE_integer("process_id", None, "several processes: which of them this is, from 0", flag_values=values)
+    flags.DEFINE_integer(
+        "coordinator_timeout", 300, "several processes: seconds to find each other in", lower_bound=1, flag_values=values
+    )
 
 
 def _run_flags(values: flags.FlagValues, arguments: list[str]) -> None:
@@ -126,21 +138,21 @@ def _sampling_options(values: flags.FlagValues, run) -> dict:
     return {**dict(run.config.sample.options), **check_options(run.family, given)}
 
 
-def _train_flags(values: flags.FlagValues, arguments: list[str]) -> None:
-    _config_flags(values, arguments)
-    flags.DEFINE_bool("profile", False, "write a trace of a few steps to WORKDIR/profile", flag_values=values)
-
-
 def train(values: flags.FlagValues) -> int:
     """Train one system; goes on from its newest checkpoint."""
-    from jaxgen.training import train
+    from jaxgen import distributed
 
     _need(values, "config", "workdir")
+    asked = distributed.Flags(values.coordinator, values.num_processes, values.process_id, values.coordinator_timeout)
+    distributed.initialize(asked)  # before anything asks JAX for its devices
+    from jaxgen.training import train
+
     result = train(values.config, values.workdir, progress=values.progress, profile=values.profile)
+    say = print if distributed.is_main() else lambda text: None
     if result.signal is not None:
-        print(f"stopped at step {int(result.state.step)} and saved; the same command goes on from there")
+        say(f"stopped at step {int(result.state.step)} and saved; the same command goes on from there")
         return 128 + result.signal
-    print(f"finished at step {int(result.state.step)}: {values.workdir}")
+    say(f"finished at step {int(result.state.step)}: {values.workdir}")
     return 0
 
 
@@ -423,4 +435,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the installed script."""
-    sys.exit(main())
+    try:
+        code = main()
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    if "jaxgen.distributed" in sys.modules:
+        code = sys.modules["jaxgen.distributed"].leave(code)
+    sys.exit(code)

@@ -16,6 +16,7 @@ from PIL import Image
 
 import jaxgen
 from jaxgen import cli, data
+from jaxgen.errors import RetryError
 from jaxgen.runs import open_run
 from jaxgen.training import checkpoint, logging
 
@@ -57,12 +58,12 @@ def run(config, tmp_path_factory):
 def fails(capfd, tmp_path):
     """(arguments...) -> the one line on standard error; "NEW" in an argument stands for a folder not there yet."""
 
-    def call(*arguments):
+    def call(*arguments, code=2):
         capfd.readouterr()
-        code = cli.main([a.replace("NEW", str(tmp_path / "new")) for a in arguments])
+        ended = cli.main([a.replace("NEW", str(tmp_path / "new")) for a in arguments])
         out, error = capfd.readouterr()
         lines = error.splitlines()
-        assert code == 2 and len(lines) == 1 and lines[0].startswith("jaxgen: error: "), (code, error)
+        assert ended == code and len(lines) == 1 and lines[0].startswith("jaxgen: error: "), (ended, error)
         assert "Traceback" not in out
         return lines[0]
 
@@ -100,7 +101,9 @@ def test_train_says_what_it_does(config, tmp_path, capfd):
 
     assert cli.main([*command, "--config.players.denoiser.optimizer.learning_rate=2e-3", "--noprogress"]) == 0
     out, error = capfd.readouterr()
-    assert out.splitlines() == [f"resuming {tmp_path} from step 2", f"finished at step 4: {tmp_path}"]
+    first, cost, last = out.splitlines()
+    assert (first, last) == (f"resuming {tmp_path} from step 2", f"finished at step 4: {tmp_path}")
+    assert re.fullmatch(r"compiled in [\d.]+ s: [\d.e-]+ GFLOP a step and at most [\d.]+ MiB on each device", cost)
     assert error == ""
 
 
@@ -271,7 +274,9 @@ def test_other_ends(fails, monkeypatch, capfd):
     raising(ModuleNotFoundError("No module named 'array_record'", name="array_record"))
     assert fails("train").endswith("pip install 'jaxgen[data]'")
     raising(OSError(28, "No space left on device", "/a/b"))
-    assert fails("train").endswith("No space left on device: /a/b")
+    assert fails("train", code=75).endswith("No space left on device: /a/b")
+    raising(RetryError("a worker died"))
+    assert fails("train", code=75).endswith("a worker died")
     raising(KeyboardInterrupt())
     assert cli.main(["train"]) == 130
     assert capfd.readouterr().err == "jaxgen: interrupted\n"
@@ -320,7 +325,8 @@ def test_interrupted_and_killed_runs_end_in_the_same_bits(config, tmp_path):
     process = start(config, parts, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     out, error = process.communicate(timeout=120)
     assert process.returncode == 0 and "Traceback" not in error
-    assert out.splitlines() == [f"resuming {parts} from step {left}", f"finished at step 1200: {parts}"]
+    first, cost, last = out.splitlines()
+    assert (first, last) == (f"resuming {parts} from step {left}", f"finished at step 1200: {parts}")
     assert stopped < left < 1200
 
     assert straight.wait(timeout=120) == 0

@@ -11,7 +11,7 @@ _MODULES = {
     "order": ("Position",),
     "pipeline": ("batches", "eval_batches", "gather", "index_batches"),
     "sources": ("Records", "Source", "fingerprint", "load", "open_records", "splits"),
-    "stream": ("Stream", "stream"),
+    "stream": ("Stream",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

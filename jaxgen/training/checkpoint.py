@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
+from jaxgen import distributed
 from jaxgen.errors import InputError, RetryError
 from jaxgen.training.state import TrainState
 
@@ -97,15 +98,6 @@ def _to_tree(state: TrainState) -> dict[str, Any]:
 def _name_of(tree, index: int) -> str:
     path = jax.tree_util.tree_leaves_with_path(tree)[index][0]
     return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def _all_processes(here: bool) -> bool:
-    """Whether it is so in every process."""
-    if jax.process_count() == 1:
-        return here
-    from jax.experimental import multihost_utils
-
-    return bool(np.all(multihost_utils.process_allgather(np.array(here))))
 
 
 def _one_line(error: BaseException) -> str:
@@ -194,11 +186,13 @@ def open_folder(
         tree, error = None, None
         try:
             count = np.zeros(len(jax.tree.leaves(target)), np.uint32)
-            items = ocp.args.Composite(state=ocp.args.StandardRestore({**target, "checksum": count}))
-            tree = manager.restore(step, args=items)["state"]
+            # not manager.restore, where a process that can read its part waits for one that cannot
+            with contextlib.closing(ocp.StandardCheckpointHandler()) as handler:
+                wanted = ocp.args.StandardRestore({**target, "checksum": count})
+                tree = handler.restore(manager.directory / str(step) / "state", args=wanted)
         except Exception as raised:
             error = raised
-        if not _all_processes(error is None):
+        if not distributed.all_agree(error is None):
             raise error or ValueError("another process could not read its part")
         if (np.asarray(_inspect({k: tree[k] for k in target})[0]) != np.asarray(tree.pop("checksum"))).any():
             raise ValueError("its bytes have changed since it was written")
@@ -209,11 +203,11 @@ def open_folder(
     def set_aside(step):
         """Out of the way, since the run will come to this step again; kept, since it may be of use."""
         place = os.path.join(workdir, "damaged_checkpoints", str(step))
-        if jax.process_index() == 0:
+        if distributed.is_main():
             shutil.rmtree(place, ignore_errors=True)
             os.makedirs(os.path.dirname(place), exist_ok=True)
             shutil.move(os.path.join(folder, str(step)), place)
-        _all_processes(True)  # none looks before it is gone
+        distributed.all_agree(True)  # none looks before it is gone
         return place
 
     def restore(like, step=None):

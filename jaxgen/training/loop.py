@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import config as config_lib
-from jaxgen import data, families, programs
+from jaxgen import data, distributed, families, programs
+from jaxgen.data import order
 from jaxgen.errors import InputError, RetryError, call_with_options, nearest
 from jaxgen.losses import objective
 from jaxgen.sampling import balanced_labels, generate, sample_keys, sampler
@@ -61,9 +62,12 @@ def streams(pipeline: str, device_bytes: int, size: int) -> bool:
 
 def open_feed(records: data.Records, config, per_step: int, way: parallel.Parallel, position) -> dispatch.Feed:
     """What the train steps are fed from `position` on: `per_step` batches each."""
+    order.check(len(records), config.seed, position)
     if not streams(config.data.pipeline, config.data.device_bytes, records.nbytes):
         return dispatch.resident(records.everything(), config, per_step, way)
-    batches = data.stream(
+    from jaxgen.data.stream import stream
+
+    batches = stream(
         records, config.train.batch_size, seed=config.seed, position=position, workers=config.data.workers,
         process_index=jax.process_index(), process_count=jax.process_count(),
     )  # fmt: skip
@@ -219,9 +223,11 @@ def build(config, workdir: str, report: Callable[[str], None]) -> System:
 
 
 def best_so_far(name: str, rows: list[dict[str, Any]], steps: list[int]) -> tuple[float, int | None]:
-    """(smallest value of the metric `name`, its step) among the steps that have a checkpoint."""
+    """(smallest value of the metric `name`, its step) among the steps that have a checkpoint, as process 0 reads them."""
     scored = [(row[name], row["step"]) for row in rows if name in row and row["step"] in steps]
-    return min((pair for pair in scored if math.isfinite(pair[0])), default=(math.inf, None))
+    found = min((pair for pair in scored if math.isfinite(pair[0])), default=(math.inf, -1))
+    value, step = distributed.of_main(np.array(found, np.float64))
+    return float(value), int(step) if step >= 0 else None
 
 
 def describe_cost(cost: dispatch.Cost) -> str:
@@ -248,9 +254,10 @@ def train(
     Raises InputError for input that cannot be used, or a loss or parameter that is not finite, and RetryError for a
     checkpoint or log that cannot be written or data that stop coming.
     """
-    main = jax.process_index() == 0
+    main = distributed.is_main()
     report = report if main else lambda text: None
-    family, players, way, records, validation, draw = build(config, workdir, report)
+    with distributed.together("the start"):
+        family, players, way, records, validation, draw = build(config, workdir, report)
     create = state_lib.initial(config, family, players)
     shapes = way.with_shardings(jax.eval_shape(create))
     name, best = config.checkpoint.best, (math.inf, None)

@@ -14,14 +14,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxgen.errors import InputError, nearest
 
 MODES = ("jit", "pmap")
 DATA, FSDP, BATCH = "data", "fsdp", "batch"  # the axes of the mesh, and pmap's
-GATHERED = "gathered"  # what `gather` has made, for rematerialisation to find
 Rule = tuple[str, tuple[str | None, ...]]  # (regular expression, axis of each dimension)
 
 
@@ -108,9 +106,24 @@ class Parallel(NamedTuple):
         def whole(x, spec):
             for dimension, axes in enumerate(spec):
                 x = x if axes is None else jax.lax.all_gather(x, axes, axis=dimension, tiled=True)
-            return checkpoint_name(x, GATHERED) if any(spec) else x
+            return x
 
         return jax.tree.map(whole, tree, specs)
+
+    def gathered_anew(self, function: Callable, whole, specs) -> Callable:
+        """`function`, which gathers parameters, such that its backward pass gathers them again instead of keeping them.
+
+        whole: the shapes of the gathered tree. All else that the backward pass needs is kept.
+        """
+        flat = zip(jax.tree.leaves(whole), jax.tree.structure(whole).flatten_up_to(specs), strict=True)
+        shapes = {x.shape for x, spec in flat if any(spec)}
+
+        def keep(primitive, *operands, **options):
+            # neither a gathered array nor what is made of it alone, such as its copy in another type, told by the shape
+            of_parameters = any(x.shape in shapes for x in operands) and all(x.shape in shapes | {()} for x in operands)
+            return primitive.name != "all_gather" and not of_parameters
+
+        return jax.checkpoint(function, policy=keep)
 
     def mean(self, tree, specs):
         """Inside `per_device`: the mean over all devices of gradients, which along divided dimensions `gather` has

@@ -36,13 +36,14 @@ def player_gradients(
     batch: Batch,
     keys: jax.Array,
     accumulate: int,
-    whole: Callable[[Any], Any] | None = None,
+    whole: Callable[[Any], Any] = lambda params: params,
+    anew: Callable[[Callable], Callable] = lambda loss: loss,
     axes: tuple[str, ...] = (),
 ) -> tuple[Any, dict[str, jax.Array], Any]:
     """(gradients, means of the loss and its terms, new non-gradient state) of one player on one prepared batch.
 
-    whole: parts of the parameters -> the parameters, where a device keeps only parts; they are gathered anew for the
-    backward pass, so that no device ever holds all of them at once.
+    whole: parts of the parameters -> the parameters, where a device keeps only parts. anew: has a function that gathers
+    them do so once more in its backward pass, so that they need not be kept between the two.
     axes: what the batch is divided over, for terms that couple its examples (within their micro-batch).
     With `accumulate` micro-batches, example i goes to micro-batch i mod `accumulate`, which moves nothing between devices.
     """
@@ -52,14 +53,12 @@ def player_gradients(
 
     def loss(own_params, non_gradient, batch, keys):
         params = {**others, **own_params}
-        seen = {"params": whole(params) if whole else params, "state": non_gradient}
+        seen = {"params": whole(params), "state": non_gradient}
         outputs, new = family.forward(seen, batch, keys, True)
         total, means = objective.loss(player.rows, outputs, step, size, axes)
         return total, ({"loss": total, **means}, new)
 
-    if whole:
-        loss = jax.checkpoint(loss, policy=jax.checkpoint_policies.save_anything_except_these_names(parallel.GATHERED))
-    gradient = jax.grad(loss, has_aux=True)
+    gradient = jax.grad(anew(loss), has_aux=True)
     if accumulate == 1:
         grads, (means, new) = gradient(own, variables["state"], batch, keys)
         return grads, means, new
@@ -107,10 +106,11 @@ def build(
         specs = way.specs(state.params, "params/")
         own_specs = {network: specs[network] for network in players[name].networks}
 
-        def gather(params):
+        def whole(params):
             return way.gather(params, {network: specs[network] for network in params})
 
-        whole = gather if way.divided(specs) else None
+        def anew(loss):
+            return way.gathered_anew(loss, state.params, specs) if way.divided(specs) else loss
 
         def on_device(params, non_gradient, step, batch, key):
             rows = batch["image"].shape[0]
@@ -118,7 +118,7 @@ def build(
             batch = prepare(batch, keys, flip=flip)
             variables = {"params": params, "state": non_gradient}
             grads, means, new = player_gradients(
-                family, players[name], variables, step, batch, keys, accumulate, whole, way.axes
+                family, players[name], variables, step, batch, keys, accumulate, whole, anew, way.axes
             )
             grads, means = way.mean((grads, means), (own_specs, jax.tree.map(lambda _: PartitionSpec(), means)))
             return grads, means, new

@@ -1,5 +1,6 @@
 """The benchmark scripts run; their numbers are for a quiet machine."""
 
+import functools
 import importlib
 import json
 import os
@@ -45,11 +46,34 @@ def test_the_ratio_is_taken_repeat_by_repeat(script):
     assert common.compare(measured, "a", "b") == {"median": 2.0, "lowest": 1.0, "highest": 2.0}
 
 
-def test_both_sides_of_the_train_step_benchmark_train(script):
+@pytest.fixture
+def benchmark(script, monkeypatch):
+    """The suite with a small transformer added."""
     pytest.importorskip("torch")
-    benchmark = script("benchmark_train_step")
-    assert benchmark.ours()(2) > 0
-    assert benchmark.pytorch(1)(2) > 0
+    module = script("benchmark")
+    small = dict(name="dit", size="B/2", width=16, depth=2, heads=2)
+    workload = module.Workload(module.DDPM, module.diffusion(8, 4, 2, **module.LATENT), small)
+    monkeypatch.setitem(module.WORKLOADS, "small_dit", workload)
+    return module
+
+
+@pytest.mark.parametrize("name", ["mlp_vae", "unet_8", "small_dit"])
+def test_both_sides_of_the_benchmark_are_the_same_function(benchmark, name):
+    assert benchmark.largest_difference(name)() < benchmark.TOLERANCE
+
+
+def test_both_sides_of_the_benchmark_train(benchmark):
+    assert benchmark.ours("mlp_vae")(2) > 0
+    for name in ("mlp_vae", "small_dit"):
+        assert benchmark.theirs(name, False, "cpu")(2) > 0
+
+
+def test_a_side_that_cannot_run_is_reported(script):
+    missing = {}
+    makers = {"a": (functools.partial, float), "b": (functools.partial, None)}  # a measures how many steps it was given
+    rates, steps = script("benchmark_common").race(makers, repeats=2, seconds=0, missing=missing)
+    assert rates == {"a": [1.0, 1.0]} and steps == {"a": 1}
+    assert missing["b"].startswith("TypeError")
 
 
 def run(name, *arguments):

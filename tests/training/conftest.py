@@ -47,7 +47,7 @@ def tiny():
         config = default()
         config.name = name
         config.data.update(source="digits", image_shape=(8, 8, 1), num_classes=10)
-        config.train.update(steps=8, batch_size=16, log_every=1)
+        config.train.update(steps=8, batch_size=16, log_every=1, steps_per_dispatch=3)
         config.checkpoint.every = 100
         config.ema.rates = (0.9, 0.99)
         {"vae": _vae, "gan": _gan, "diffusion": _diffusion}[name](config)

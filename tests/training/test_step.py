@@ -237,8 +237,7 @@ SYSTEMS = pytest.mark.parametrize("system", ["vae", "gan", "vae_gan", "ddpm"])
 WAYS = {
     "jit": parallel.build,
     "pmap": lambda: parallel.build("pmap"),
-    "fsdp": lambda: parallel.build(fsdp=-1, min_size=64),
-    "data and fsdp": lambda: parallel.build(fsdp=2, min_size=64, rules=(("bias", (None,)),)),
+    "data and fsdp": lambda: parallel.build(fsdp=4, min_size=64, rules=(("bias", (None,)),)),
 }
 
 

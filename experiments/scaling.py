@@ -1,0 +1,128 @@
+"""What a train step needs of each chip when 64 or 256 train together, asked of the compiler, without any of them.
+
+    python experiments/scaling.py --out=benchmarks/results/scaling.json
+
+Protocol: the real train step (forward, backward, optimiser, average of the parameters) is compiled ahead of time for as
+many virtual CPU devices as there would be chips, from shapes alone, in bfloat16 with float32 parameters. Memory is XLA's
+own account for one device (arguments + results - what results take over from arguments + temporaries). FLOPs are those
+of one device by XLA's cost analysis. Traffic is read from the compiled program: of each collective the bytes of the
+whole array (an all-gather's result, the operand of the others), and from them the bytes that a device sends on a ring of
+its n group members, (n - 1) / n of the array, twice that for an all-reduce. The CPU's compiler stands in for that of
+the chips: see docs/scaling.md for what it does differently.
+"""
+
+import collections
+import math
+import os
+import re
+import time
+from typing import Any
+
+from benchmark_common import in_process, parse, record, write
+
+BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
+COLLECTIVE = re.compile(
+    r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(.*?replica_groups=(\S+)"
+)
+ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
+
+# name, configuration, images on each chip, changes
+MODELS = {
+    "DDPM U-Net, CIFAR-10": ("configs/cifar10/ddpm.py", 16, {}),
+    "DiT-XL/2, 32x32x4 latents": ("configs/latents/dit_xl.py", 16, {}),
+}
+MESHES = ((64, 1), (64, 64), (256, 1), (256, 64), (256, 256))  # chips, and how many of them share one state
+SMOKE = ((4, 1), (4, 4))
+
+
+def collectives(text: str) -> dict[str, dict[str, float]]:
+    """{kind: {count, bytes: of whole arrays, sent: by one device on a ring}} of a compiled program's text."""
+    found = collections.defaultdict(lambda: {"count": 0, "bytes": 0, "sent": 0.0})
+    for result, kind, groups in COLLECTIVE.findall(text):
+        members = group_size(groups)
+        size = sum(BYTES[kind] * math.prod(map(int, filter(None, sides.split(",")))) for kind, sides in ARRAY.findall(result))
+        size *= members if kind == "reduce-scatter" else 1
+        found[kind]["count"] += 1
+        found[kind]["bytes"] += size
+        found[kind]["sent"] += size * (members - 1) / members * (2 if kind == "all-reduce" else 1)
+    return dict(found)
+
+
+def group_size(groups: str) -> int:
+    """Members of a group in HLO's notation: {{0,1},{2,3}}, or [groups, members]<=[devices]."""
+    if groups.startswith("["):
+        return int(re.match(r"\[\d+,(\d+)\]", groups)[1])
+    return len(re.match(r"\{\{([\d,]*)\}", groups)[1].split(","))
+
+
+def compiler(chips: int):
+    """A function that compiles for `chips` devices; to be called in a process of its own, before JAX is there."""
+    # how much work goes into machine code changes nothing of what is asked here, but the time it takes
+    flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    os.environ |= {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={chips} {flags}"}
+    return measure
+
+
+def measure(path: str, per_chip: int, changes: dict[str, Any], fsdp: int) -> dict[str, Any]:
+    """What one device of the train step of the config `path` needs, `fsdp` devices sharing one state."""
+    import jax
+
+    from jaxgen import config as config_lib
+    from jaxgen import families, programs
+    from jaxgen.training import parallel, players, state, step
+
+    overrides = {"parallel.fsdp": fsdp, "precision.compute": "bfloat16", "train.batch_size": per_chip * jax.device_count()}
+    config = config_lib.load(path, {**overrides, **changes})
+    family = families.build(config)
+    table = players.build(config, family)
+    way = parallel.from_config(config)
+    shapes = way.with_shardings(jax.eval_shape(state.initial(config, family, table)))
+    rows = jax.sharding.NamedSharding(way.mesh, way.batch_spec())
+    batch = {"image": jax.ShapeDtypeStruct((config.train.batch_size, *config.data.image_shape), "uint8", sharding=rows)}
+    if config.data.num_classes:
+        batch["label"] = jax.ShapeDtypeStruct((config.train.batch_size,), "int32", sharding=rows)
+    since = time.perf_counter()
+    compiled = way.compile(step.build(config, family, table, way)).lower(shapes, batch).compile()
+    seconds = time.perf_counter() - since
+    sizes, text = compiled.memory_analysis(), compiled.as_text()
+    if out := os.environ.get("SCALING_HLO"):
+        open(out, "w").write(text)
+    whole = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))  # noqa: E731
+    return {
+        "parameters": sum(x.size for x in jax.tree.leaves(shapes.params)),
+        "state_bytes": whole(shapes),
+        "parameter_bytes": whole(shapes.params),
+        "argument_bytes": sizes.argument_size_in_bytes,
+        "temporary_bytes": sizes.temp_size_in_bytes,
+        "peak_bytes": programs.memory(compiled),
+        "flops": programs.flops(compiled),
+        "collectives": collectives(text),
+        "compile_seconds": seconds,
+    }
+
+
+def main(arguments=None) -> None:
+    options = parse(arguments)
+    rows = []
+    for model, (path, per_chip, changes) in MODELS.items():
+        path = f"{path}:smoke" if options.smoke else path
+        for chips, fsdp in SMOKE if options.smoke else MESHES:
+            with in_process(compiler, chips) as compile_for:
+                found = compile_for(path, per_chip, changes, fsdp)
+            rows.append({"model": model, "chips": chips, "fsdp": fsdp, "per_chip": per_chip, **found})
+            print(describe(rows[-1]), flush=True)
+    write(options.out, record(__doc__, rows=rows))
+
+
+def describe(row: dict[str, Any]) -> str:
+    """One line of the table."""
+    memory = " + ".join(f"{row[name] / 2**30:.2f}" for name in ("argument_bytes", "temporary_bytes"))
+    traffic = ", ".join(f"{v['count']:.0f} {k} {v['bytes'] / 2**20:.0f} MiB" for k, v in row["collectives"].items())
+    return (
+        f"{row['model']} | {row['chips']} chips, fsdp {row['fsdp']} | {memory} GiB, peak {row['peak_bytes'] / 2**30:.2f} | "
+        f"{row['flops'] / 1e12:.3f} TFLOP | {traffic} | {row['compile_seconds']:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()
