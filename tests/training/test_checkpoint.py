@@ -13,7 +13,7 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxgen.errors import InputError
+from jaxgen.errors import InputError, RetryError
 from jaxgen.training import checkpoint
 from jaxgen.training.state import TrainState
 
@@ -242,7 +242,7 @@ def test_full_disk(tmp_path, full_disk, asks):
         pass
     full_disk()
     checkpoints.save(a_state(2))  # in the background: it cannot know yet
-    with pytest.raises(InputError, match=r"\(File too large\); the last good checkpoint is step 1") as error:
+    with pytest.raises(RetryError, match=r"\(File too large\); the last good checkpoint is step 1") as error:
         while asks == "check":
             checkpoints.check()
         checkpoints.close() if asks == "close" else checkpoints.save(a_state(3))
@@ -254,7 +254,7 @@ def test_full_disk_before_the_first(tmp_path, full_disk):
     checkpoints = checkpoint.open_folder(str(tmp_path))
     full_disk()
     checkpoints.save(a_state(1))
-    with pytest.raises(InputError, match="there is no checkpoint yet"):
+    with pytest.raises(RetryError, match="there is no checkpoint yet"):
         checkpoints.close()
 
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgen.errors import InputError
+from jaxgen.errors import InputError, RetryError
 from jaxgen.training import checkpoint, logging, loop, parallel
 
 STOPS = {"vae": None, "gan": signal.SIGTERM, "diffusion": signal.SIGINT}
@@ -146,7 +146,7 @@ def test_full_disk_while_logging(tiny, tmp_path, monkeypatch):
             "/dev/full" if mode == "a" else path, mode, *rest, **keywords
         )
         patch.setattr(logging, "open", full, raising=False)
-        with pytest.raises(InputError, match="No space left on device.*last good checkpoint is step 2") as error:
+        with pytest.raises(RetryError, match="No space left on device.*last good checkpoint is step 2") as error:
             run(config, tmp_path)
     assert error.value.__cause__.errno == errno.ENOSPC
     assert run(config, tmp_path)[0].state.step == 8
@@ -164,7 +164,7 @@ def test_full_disk_while_saving_surfaces_at_the_next_log(tiny, tmp_path, monkeyp
 
     at_step(monkeypatch, 3, fill)
     try:
-        with pytest.raises(InputError, match="could not save .*last good checkpoint is step 2"):
+        with pytest.raises(RetryError, match="could not save .*last good checkpoint is step 2"):
             run(config, tmp_path / "parts", checkpoint__every=2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
