@@ -18,18 +18,17 @@ from jaxgen.training import checkpoint, logging, loop
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 30
 
-# `jaxgen train` with every step of it made slow enough to be interrupted
+# `jaxgen train`, every call of the compiled steps made slow enough to be interrupted
 WORKER = """
 import sys, time
 from jaxgen import cli
 from jaxgen.training import loop
 
-def slowed(*arguments, open_feed=loop.open_feed):
+def slowed(*arguments, open_feed=loop.open_feed, pause=float(sys.argv.pop(1))):
     feed = open_feed(*arguments)
-    return feed._replace(load=lambda count: (time.sleep(float(sys.argv[1])), feed.load(count))[1])
+    return feed._replace(load=lambda count: (time.sleep(pause), feed.load(count))[1])
 
 loop.open_feed = slowed
-sys.argv[1:], cli.sys.argv = [], ["jaxgen", *sys.argv[2:]]
 cli.run()
 """
 CONFIG = """
@@ -48,7 +47,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def start(tmp_path):
-    """(config, workdir, pause) -> two processes that train it, each step `pause` seconds longer than it need be."""
+    """(config, workdir, pause) -> two processes that train it, each call `pause` seconds longer than it need be."""
     processes = []
     (tmp_path / "worker.py").write_text(WORKER)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=2")}
@@ -82,7 +81,7 @@ def config(tiny):
     config = tiny("diffusion")
     config.conditional = True
     config.data.flip = True
-    config.train.update(steps=STEPS, eval_every=10, sample_every=STEPS)
+    config.train.update(steps=STEPS, steps_per_dispatch=2, eval_every=10, sample_every=STEPS)
     config.checkpoint.update(every=10, best="validation/denoiser/loss")
     config.parallel.fsdp_min_size = 64
     return config
@@ -101,12 +100,13 @@ def on_four_devices(monkeypatch, config, workdir):
         return loop.train(config, str(workdir), progress=False, report=lambda text: None)
 
 
-def wait_for(condition, what, seconds=120):
+def wait_for_a_row(workdir, both, outputs, seconds=120):
     for _ in range(seconds * 10):
-        if condition():
+        if curve(workdir):
             return
+        assert [process.poll() for process in both] == [None, None], outputs()
         time.sleep(0.1)
-    raise AssertionError(f"{what} did not come within {seconds} s")
+    raise AssertionError(f"no step within {seconds} s: {outputs()}")
 
 
 def same(a, b):
@@ -120,8 +120,8 @@ def test_processes_train_as_one_does(config, start, tmp_path, monkeypatch):
     on_four_devices(monkeypatch, config, expected)
 
     stopped = tmp_path / "jit"
-    both = start(config, stopped, pause=0.2)
-    wait_for(lambda: len(curve(stopped)) > 1, "the first step")
+    both = start(config, stopped, pause=0.3)
+    wait_for_a_row(stopped, both, start.outputs)
     both[1].send_signal(signal.SIGTERM)
     assert [process.wait(60) for process in both] == [128 + signal.SIGTERM] * 2, start.outputs()
     saved = checkpoint.steps_in(checkpoint.folder_of(str(stopped)))[-1]
@@ -145,7 +145,7 @@ def test_processes_train_as_one_does(config, start, tmp_path, monkeypatch):
 
 def test_a_lost_process_ends_the_other(config, start, tmp_path):
     both = start(config, tmp_path / "run", pause=1.0)
-    wait_for(lambda: curve(tmp_path / "run"), "the first step")
+    wait_for_a_row(tmp_path / "run", both, start.outputs)
     both[0].kill()
     assert both[1].wait(30) not in (0, 2), start.outputs()
 
