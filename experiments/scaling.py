@@ -26,10 +26,11 @@ COLLECTIVE = re.compile(
 )
 ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
 
+LATENTS = {"model.denoiser.size": "XL/2", "data.image_shape": (32, 32, 4), "data.num_classes": 1000, "data.flip": False}
 # name, configuration, images on each chip, changes
 MODELS = {
     "DDPM U-Net, CIFAR-10": ("configs/cifar10/ddpm.py", 16, {}),
-    "DiT-XL/2, 32x32x4 latents": ("configs/latents/dit_xl.py", 16, {}),
+    "DiT-XL/2, 32x32x4 latents": ("configs/cifar10/dit.py", 16, LATENTS),
 }
 MESHES = ((64, 1), (64, 64), (256, 1), (256, 64), (256, 256))  # chips, and how many of them share one state
 SMOKE = ((4, 1), (4, 4))

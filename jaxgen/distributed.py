@@ -45,7 +45,7 @@ class Flags(NamedTuple):
     timeout: int = TIMEOUT
 
 
-def initialize(flags: Flags = Flags()) -> bool:
+def initialize(flags: Flags) -> bool:
     """Join the other processes, where there are any; returns whether there are.
 
     Has to run before anything asks JAX for its devices. Raises InputError for flags that make no sense, and RetryError
@@ -77,8 +77,8 @@ def initialize(flags: Flags = Flags()) -> bool:
     if error:
         where = f" at {flags.coordinator}" if flags.coordinator else ""
         raise RetryError(
-            f"the processes did not find each other within {flags.timeout} s{where} ({_reason(error)}): does process 0 run, can this host "
-            "reach it, and do all name the same --coordinator=HOST:PORT --num_processes=N?"
+            f"the processes did not find each other within {flags.timeout} s{where} ({_reason(error)}): does process 0 run, "
+            "can this host reach it, and do all name the same --coordinator=HOST:PORT --num_processes=N?"
         ) from error
     _found_each_other.set()
     return True
@@ -91,9 +91,8 @@ def check(flags: Flags) -> bool:
     if len(missing) == 3:
         return False
     if missing:
-        raise InputError(
-            f"{' and '.join(missing)} is missing: --coordinator=HOST:PORT --num_processes=N --process_id=I go together"
-        )
+        several = "--coordinator=HOST:PORT --num_processes=N --process_id=I"
+        raise InputError(f"{' and '.join(missing)} is missing: {several} go together")
     match = re.fullmatch(r"([^\s:/]+|\[[0-9A-Fa-f:.%\w]+\]):(\d+)", flags.coordinator)
     if not match or not 0 < int(match[2]) < 2**16:
         raise InputError(f"--coordinator={flags.coordinator} is not HOST:PORT with a port from 1 to 65535")

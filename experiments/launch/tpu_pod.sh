@@ -19,9 +19,9 @@ ACCELERATOR=${ACCELERATOR:-v4-32}            # 32 cores: 16 chips on 4 hosts
 RUNTIME=${RUNTIME:-tpu-ubuntu2204-base}
 SPOT=${SPOT:-yes}                            # cheaper, and taken away at any time after a SIGTERM
 MOUNT=${MOUNT:-sudo mkdir -p /mnt/runs && sudo mount -o rw 10.0.0.2:/share /mnt/runs}
-WORKDIR=${WORKDIR:-/mnt/runs/dit_xl}
-CONFIG=${CONFIG:-configs/latents/dit_xl.py}
-FLAGS=${FLAGS:---config.parallel.fsdp=-1 --config.precision.compute=bfloat16}
+WORKDIR=${WORKDIR:-/mnt/runs/dit}
+CONFIG=${CONFIG:-configs/cifar10/dit.py}
+FLAGS=${FLAGS:---config.model.denoiser.size=XL/2 --config.parallel.fsdp=-1 --config.data.data_dir=/mnt/runs/data}
 REPOSITORY=${REPOSITORY:-$(git config --get remote.origin.url)}
 PYTHON=${PYTHON:-python3.12}
 ATTEMPTS=${ATTEMPTS:-100}                    # of `watch`

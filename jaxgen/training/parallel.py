@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax import struct
+from flax.core.meta import AxisMetadata
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxgen.errors import InputError, nearest
@@ -21,6 +23,31 @@ from jaxgen.errors import InputError, nearest
 MODES = ("jit", "pmap")
 DATA, FSDP, BATCH = "data", "fsdp", "batch"  # the axes of the mesh, and pmap's
 Rule = tuple[str, tuple[str | None, ...]]  # (regular expression, axis of each dimension)
+
+
+@struct.dataclass
+class Divided(AxisMetadata):
+    """This device's part of a parameter. A flax module that asks for the parameter gets the whole (`unbox`), so that one
+    block of a network is gathered at a time; where the block is rematerialised, its backward pass gathers it again.
+    """
+
+    part: jax.Array
+    spec: PartitionSpec = struct.field(pytree_node=False)
+
+    def unbox(self) -> jax.Array:
+        whole = self.part
+        for dimension, axes in enumerate(self.spec):
+            whole = whole if axes is None else jax.lax.all_gather(whole, axes, axis=dimension, tiled=True)
+        return whole
+
+    def replace_boxed(self, value):
+        return self.replace(part=value)
+
+    def add_axis(self, index, params):
+        return self
+
+    def remove_axis(self, index, params):
+        return self
 
 
 class Parallel(NamedTuple):
@@ -99,31 +126,11 @@ class Parallel(NamedTuple):
         return PartitionSpec(*[None] * stacked, self.axes or None)
 
     def gather(self, tree, specs):
-        """Inside `per_device`: whole arrays from the parts. The gradient with respect to the parts is summed over the
-        devices that share them, and each gets its own part of it (a reduce-scatter).
+        """Inside `per_device`: the parameters that a network takes, from the parts: those that are divided become whole
+        where a module asks for them. The gradient with respect to the parts is summed over the devices that share them,
+        and each gets its own part of it (a reduce-scatter).
         """
-
-        def whole(x, spec):
-            for dimension, axes in enumerate(spec):
-                x = x if axes is None else jax.lax.all_gather(x, axes, axis=dimension, tiled=True)
-            return x
-
-        return jax.tree.map(whole, tree, specs)
-
-    def gathered_anew(self, function: Callable, whole, specs) -> Callable:
-        """`function`, which gathers parameters, such that its backward pass gathers them again instead of keeping them.
-
-        whole: the shapes of the gathered tree. All else that the backward pass needs is kept.
-        """
-        flat = zip(jax.tree.leaves(whole), jax.tree.structure(whole).flatten_up_to(specs), strict=True)
-        shapes = {x.shape for x, spec in flat if any(spec)}
-
-        def keep(primitive, *operands, **options):
-            # neither a gathered array nor what is made of it alone, such as its copy in another type, told by the shape
-            of_parameters = any(x.shape in shapes for x in operands) and all(x.shape in shapes | {()} for x in operands)
-            return primitive.name != "all_gather" and not of_parameters
-
-        return jax.checkpoint(function, policy=keep)
+        return jax.tree.map(lambda x, spec: Divided(x, spec) if any(spec) else x, tree, specs)
 
     def mean(self, tree, specs):
         """Inside `per_device`: the mean over all devices of gradients, which along divided dimensions `gather` has

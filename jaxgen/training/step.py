@@ -37,13 +37,11 @@ def player_gradients(
     keys: jax.Array,
     accumulate: int,
     whole: Callable[[Any], Any] = lambda params: params,
-    anew: Callable[[Callable], Callable] = lambda loss: loss,
     axes: tuple[str, ...] = (),
 ) -> tuple[Any, dict[str, jax.Array], Any]:
     """(gradients, means of the loss and its terms, new non-gradient state) of one player on one prepared batch.
 
-    whole: parts of the parameters -> the parameters, where a device keeps only parts. anew: has a function that gathers
-    them do so once more in its backward pass, so that they need not be kept between the two.
+    whole: the parts of the parameters that a device keeps -> what the networks take.
     axes: what the batch is divided over, for terms that couple its examples (within their micro-batch).
     With `accumulate` micro-batches, example i goes to micro-batch i mod `accumulate`, which moves nothing between devices.
     """
@@ -58,7 +56,7 @@ def player_gradients(
         total, means = objective.loss(player.rows, outputs, step, size, axes)
         return total, ({"loss": total, **means}, new)
 
-    gradient = jax.grad(anew(loss), has_aux=True)
+    gradient = jax.grad(loss, has_aux=True)
     if accumulate == 1:
         grads, (means, new) = gradient(own, variables["state"], batch, keys)
         return grads, means, new
@@ -109,16 +107,13 @@ def build(
         def whole(params):
             return way.gather(params, {network: specs[network] for network in params})
 
-        def anew(loss):
-            return way.gathered_anew(loss, state.params, specs) if way.divided(specs) else loss
-
         def on_device(params, non_gradient, step, batch, key):
             rows = batch["image"].shape[0]
             keys = example_keys(key, rows, way.index() * rows)
             batch = prepare(batch, keys, flip=flip)
             variables = {"params": params, "state": non_gradient}
             grads, means, new = player_gradients(
-                family, players[name], variables, step, batch, keys, accumulate, whole, anew, way.axes
+                family, players[name], variables, step, batch, keys, accumulate, whole, way.axes
             )
             grads, means = way.mean((grads, means), (own_specs, jax.tree.map(lambda _: PartitionSpec(), means)))
             return grads, means, new

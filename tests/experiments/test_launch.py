@@ -53,7 +53,7 @@ def test_slurm_tries_again_what_may_work_the_next_time(code, again, cluster):
     env = cluster(srun=f"exit {code}", scontrol="")
     assert subprocess.run(["bash", LAUNCH / "slurm.sbatch"], env=env, capture_output=True).returncode == code
     assert ("scontrol requeue 7" in cluster.calls()) == again
-    assert f" train --config=configs/latents/dit_xl.py --workdir={env['HOME']}/runs/dit_xl " in cluster.calls()[0]
+    assert f" train --config=configs/cifar10/dit.py --workdir={env['HOME']}/runs/dit " in cluster.calls()[0]
 
 
 def test_slurm_hands_the_signal_on_waits_and_requeues(cluster):

@@ -134,7 +134,7 @@ def test_processes_train_as_one_does(config, start, tmp_path, monkeypatch):
 
     for fields in (dict(fsdp=-1), dict(mode="pmap")):
         config.parallel.update(fields)
-        config.data.pipeline = "stream" if "mode" in fields else "resident"
+        config.data.pipeline = "stream" if "mode" in fields else "device"
         config.parallel.fsdp = fields.get("fsdp", 1)
         workdir = tmp_path / str(fields)
         assert [process.wait(120) for process in start(config, workdir)] == [0, 0], start.outputs()
