@@ -148,11 +148,16 @@ class Parallel(NamedTuple):
                 leaves[i] = total / self.mesh.size
         return jax.tree.unflatten(structure, leaves)
 
+    @property
+    def _stacked(self) -> NamedSharding:
+        """Of what has a leading axis of devices, as everything under pmap."""
+        return NamedSharding(Mesh(self.mesh.devices.reshape(-1), (BATCH,)), PartitionSpec(BATCH))
+
     def enter(self, state):
         """From the global state to the form that the compiled step takes: under pmap, one whole copy for each device."""
         if self.mode == "jit":
             return jax.device_put(state, self.shardings(state))
-        sharding = NamedSharding(Mesh(self.mesh.devices.reshape(-1), (BATCH,)), PartitionSpec(BATCH))
+        sharding = self._stacked
         replicated = jax.device_put(state, jax.tree.map(lambda _: NamedSharding(self.mesh, PartitionSpec()), state))
 
         def stack(x):
@@ -186,7 +191,11 @@ class Parallel(NamedTuple):
                 before, rows, rest = x.shape[:stacked], x.shape[stacked], x.shape[stacked + 1 :]
                 return np.moveaxis(x.reshape(*before, local, rows // local, *rest), stacked, 0)
 
-            return {name: cut(x) for name, x in batch.items()}
+            batch = {name: cut(x) for name, x in batch.items()}
+            if jax.process_count() == 1:
+                return batch
+            sharding = self._stacked
+            return {name: jax.make_array_from_process_local_data(sharding, x) for name, x in batch.items()}
         if not self.axes:  # jit takes numpy arrays as they are, which costs less than placing them
             return batch
         sharding = NamedSharding(self.mesh, self.batch_spec(stacked))
