@@ -22,12 +22,18 @@ from benchmark_common import in_process, parse, record, write
 
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
 COLLECTIVE = re.compile(
-    r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(.*?replica_groups=(\S+)"
+    r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(.*?replica_groups=(mesh\[.*?\}|\S+)"
 )
 ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
 
-LATENTS = {"model.denoiser.size": "XL/2", "data.image_shape": (32, 32, 4), "data.num_classes": 1000, "data.flip": False}
-# name, configuration, images on each chip, changes
+LATENTS = {
+    "model.denoiser.size": "XL/2",
+    "model.denoiser.remat": "full",
+    "data.image_shape": (32, 32, 4),
+    "data.num_classes": 1000,
+    "data.flip": False,
+}
+# name: configuration, images on each chip, changes
 MODELS = {
     "DDPM U-Net, CIFAR-10": ("configs/cifar10/ddpm.py", 16, {}),
     "DiT-XL/2, 32x32x4 latents": ("configs/cifar10/dit.py", 16, LATENTS),
@@ -49,17 +55,44 @@ def collectives(text: str) -> dict[str, dict[str, float]]:
     return dict(found)
 
 
+def at_once(text: str) -> dict[str, int]:
+    """The most bytes of gathered arrays that are live at once, before and after the first barrier of the backward pass, in
+    the order of the compiled program; live is what it uses directly later."""
+    lines = [line for line in text[text.index("\nENTRY") :].splitlines() if " = " in line]
+    last, sizes, barrier = {}, {}, len(lines)
+    for at, line in enumerate(lines):
+        name, rest = line.strip().removeprefix("ROOT ").split(" = ", 1)
+        if found := re.match(r"(\w+)\[([\d,]*)\]\S* all-gather\(", rest):
+            sizes[at, name] = BYTES[found[1]] * math.prod(map(int, found[2].split(",")))
+        if " opt-barrier(" in rest:
+            barrier = min(barrier, at)
+        for used in re.findall(r"%[\w.-]+", rest.split(", metadata=")[0]):
+            last[used] = at
+    most = {"forward": 0, "backward": 0}
+    for now in range(len(lines)):
+        live = sum(size for (at, name), size in sizes.items() if at <= now <= last.get(name, at))
+        part = "forward" if now < barrier else "backward"
+        most[part] = max(most[part], live)
+    return most
+
+
 def group_size(groups: str) -> int:
-    """Members of a group in HLO's notation: {{0,1},{2,3}}, or [groups, members]<=[devices]."""
+    """Members of a group in HLO's notations: {{0,1},{2,3}}, [groups,members]<=[devices], mesh['a'=2,'b'=2] {'b'}."""
     if groups.startswith("["):
         return int(re.match(r"\[\d+,(\d+)\]", groups)[1])
+    if groups.startswith("mesh"):
+        sides = dict(re.findall(r"('\w+')=(\d+)", groups))
+        return math.prod(int(sides[axis]) for axis in re.findall(r"'\w+'", groups[groups.rindex("{") :]))
     return len(re.match(r"\{\{([\d,]*)\}", groups)[1].split(","))
 
 
 def compiler(chips: int):
     """A function that compiles for `chips` devices; to be called in a process of its own, before JAX is there."""
-    # how much work goes into machine code changes nothing of what is asked here, but the time it takes
+    # How much work goes into machine code changes nothing of what is asked here, but the time it takes. The pass that is
+    # left out drops the barriers that keep what is to be computed or gathered again from being kept instead, before a
+    # later one merges what is there twice: on a CPU rematerialisation would save nothing.
     flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    flags += " --xla_disable_hlo_passes=cse_barrier_expander"
     os.environ |= {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={chips} {flags}"}
     return measure
 
@@ -86,8 +119,7 @@ def measure(path: str, per_chip: int, changes: dict[str, Any], fsdp: int) -> dic
     compiled = way.compile(step.build(config, family, table, way)).lower(shapes, batch).compile()
     seconds = time.perf_counter() - since
     sizes, text = compiled.memory_analysis(), compiled.as_text()
-    if out := os.environ.get("SCALING_HLO"):
-        open(out, "w").write(text)
+    gathers = at_once(text)
     whole = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))  # noqa: E731
     return {
         "parameters": sum(x.size for x in jax.tree.leaves(shapes.params)),
@@ -96,6 +128,7 @@ def measure(path: str, per_chip: int, changes: dict[str, Any], fsdp: int) -> dic
         "argument_bytes": sizes.argument_size_in_bytes,
         "temporary_bytes": sizes.temp_size_in_bytes,
         "peak_bytes": programs.memory(compiled),
+        "gathered_at_once": gathers,
         "flops": programs.flops(compiled),
         "collectives": collectives(text),
         "compile_seconds": seconds,
@@ -106,7 +139,7 @@ def main(arguments=None) -> None:
     options = parse(arguments)
     rows = []
     for model, (path, per_chip, changes) in MODELS.items():
-        path = f"{path}:smoke" if options.smoke else path
+        path, changes = (f"{path}:smoke", {"parallel.fsdp_min_size": 64}) if options.smoke else (path, changes)
         for chips, fsdp in SMOKE if options.smoke else MESHES:
             with in_process(compiler, chips) as compile_for:
                 found = compile_for(path, per_chip, changes, fsdp)

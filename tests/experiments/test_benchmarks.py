@@ -97,3 +97,35 @@ def test_the_startup_benchmark_measures_the_command(tmp_path):
     run("benchmark_startup", "--smoke", f"--out={tmp_path}/startup.json")
     record = json.loads((tmp_path / "startup.json").read_text())
     assert 0 < record["processor_seconds"]["vae"][0] and 0 < record["seconds"]["vae"][0] < record["cold"]["vae"]["seconds"] * 3
+
+
+def test_scaling_counts_what_crosses_and_what_is_gathered_at_once(script, tmp_path):
+    scaling = script("scaling")
+    text = """
+ENTRY %main {
+  %a = f32[8,4]{1,0} all-gather(%p), channel_id=1, replica_groups=[1,4]<=[4], dimensions={0}
+  %b = f32[8,4]{1,0} all-gather(%q), channel_id=2, replica_groups=[2,2]<=[4], dimensions={0}
+  %c = f32[8,4]{1,0} add(%a, %b)
+  %o = (f32[8,4]{1,0}) opt-barrier(%c)
+  %d = f32[8,4]{1,0} all-gather(%p), channel_id=3, replica_groups=[1,4]<=[4], dimensions={0}
+  %m = f32[] all-reduce(%n), channel_id=6, replica_groups=mesh['a'=4,'b'=1], device_ids=([4]) {'a'}, to_apply=%add
+  %s = f32[2,4]{1,0} reduce-scatter(%d), channel_id=4, replica_groups={{0,1,2,3}}, dimensions={0}
+  ROOT %r = (f32[2]{0}, bf16[3]{0}) all-reduce(%x, %y), channel_id=5, replica_groups={{0,1},{2,3}}, to_apply=%add
+}
+"""
+    assert scaling.collectives(text) == {
+        "all-gather": {"count": 3, "bytes": 3 * 128, "sent": 128 * (3 / 4 + 1 / 2 + 3 / 4)},
+        "reduce-scatter": {"count": 1, "bytes": 128, "sent": 96.0},
+        "all-reduce": {"count": 2, "bytes": 18, "sent": 20.0},
+    }
+    assert scaling.at_once(text) == {"forward": 256, "backward": 128}
+
+
+def test_scaling_compiles_the_train_step_for_devices_that_are_not_there(script, tmp_path):
+    script("scaling").main(["--smoke", f"--out={tmp_path}/scaling.json"])
+    rows = json.loads((tmp_path / "scaling.json").read_text())["rows"]
+    assert [row["fsdp"] for row in rows] == [1, 4] * 2
+    for whole, divided in (rows[:2], rows[2:]):
+        assert set(whole["collectives"]) == {"all-reduce"}
+        assert set(divided["collectives"]) == {"all-gather", "reduce-scatter", "all-reduce"}
+        assert whole["argument_bytes"] - divided["argument_bytes"] > 0.7 * whole["state_bytes"]
