@@ -118,6 +118,24 @@ def test_divided_parameters_are_gathered_and_gradients_scattered(tiny, name):
     assert found["all-reduce"] == updates
 
 
+@pytest.mark.parametrize("remat, times", [("none", 1), ("full", 2), ("dots", 2)])
+def test_rematerialised_blocks_gather_their_parameters_again(tiny, remat, times):
+    config = tiny("diffusion")
+    config.model.denoiser = dict(name="dit", patch=4, width=16, depth=2, heads=2, remat=remat)
+    config.parallel.update(fsdp=-1, fsdp_min_size=64)
+    family = families.build(config)
+    table, way = players.build(config, family), parallel.from_config(config)
+    shapes = way.with_shardings(jax.eval_shape(state.initial(config, family, table)))
+    batch = {"image": jax.ShapeDtypeStruct((16, 8, 8, 1), "uint8"), "label": jax.ShapeDtypeStruct((16,), "int32")}
+    text = way.compile(step.build(config, family, table, way)).lower(shapes, batch).as_text()
+    specs = way.specs(shapes.params["denoiser"], "params/denoiser/")
+    is_spec = lambda x: isinstance(x, PartitionSpec)  # noqa: E731
+    divided = {name: sum(map(any, jax.tree.leaves(tree, is_leaf=is_spec))) for name, tree in specs.items()}
+    blocks = sum(count for name, count in divided.items() if name.startswith("block"))
+    assert blocks and text.count("stablehlo.all_gather") == sum(divided.values()) + (times - 1) * blocks
+    assert text.count("stablehlo.reduce_scatter") == sum(divided.values())
+
+
 def test_a_run_changes_its_way_between_stops(tiny, tmp_path, monkeypatch):
     """Checkpoints of one way go on under another, and on other devices, with the same curve."""
     devices, curves = jax.devices(), []
