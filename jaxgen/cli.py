@@ -13,101 +13,18 @@ goes on where it stopped.
 
 import errno
 import math
-import operator
 import os
 import re
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 from absl import flags
 
 import jaxgen
+from jaxgen import arguments
 from jaxgen.errors import InputError, RetryError, nearest
-
-
-def _config_flags(values: flags.FlagValues, arguments: list[str]) -> None:
-    from ml_collections import config_flags
-
-    config_flags.DEFINE_config_file(
-        "config", None, "config file, FILE.py or FILE.py:MODE; --config.FIELD=VALUE sets any field of it",
-        flag_values=values, sys_argv=arguments,
-    )  # fmt: skip
-    flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
-    flags.DEFINE_bool("progress", True, "show a progress bar", flag_values=values)
-
-
-def _train_flags(values: flags.FlagValues, arguments: list[str]) -> None:
-    _config_flags(values, arguments)
-    flags.DEFINE_bool("profile", False, "write a trace of a few steps to WORKDIR/profile", flag_values=values)
-    flags.DEFINE_string("coordinator", None, "several processes: process 0's HOST:PORT", flag_values=values)
-    flags.DEFINE_integer("num_processes", None, "several processes: how many", flag_values=values)
-    flags.DEFINE_integer("process_id", None, "several processes: which of them this is, from 0", flag_values=values)
-    flags.DEFINE_integer(
-        "coordinator_timeout", 300, "several processes: seconds to find each other in", lower_bound=1, flag_values=values
-    )
-
-
-def _run_flags(values: flags.FlagValues, arguments: list[str]) -> None:
-    from ml_collections import config_flags
-
-    config = _saved_config(arguments)
-    if config is not None:
-        config_flags.DEFINE_config_dict(
-            "config", config, "--config.FIELD=VALUE sets a field that needs no training, e.g. of evaluation or sample",
-            flag_values=values, sys_argv=arguments,
-        )  # fmt: skip
-    flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
-    flags.DEFINE_integer("checkpoint", None, "step of the checkpoint (default: the newest)", flag_values=values)
-    flags.DEFINE_integer("num", None, "number of samples (default: the config's)", lower_bound=1, flag_values=values)
-    flags.DEFINE_integer("steps", None, "sampler steps", lower_bound=1, flag_values=values)
-    flags.DEFINE_float(
-        "eta", None, "sampler noise: 0 is DDIM, 1 is DDPM", lower_bound=0.0, upper_bound=1.0, flag_values=values
-    )
-    flags.DEFINE_float("guidance", None, "classifier-free guidance weight, 1 is none", flag_values=values)
-    flags.DEFINE_string("ema", "", "average to use: a rate, or none; default the run's slowest", flag_values=values)
-    flags.DEFINE_bool("progress", True, "show a progress bar", flag_values=values)
-
-
-def _sample_flags(values: flags.FlagValues, arguments: list[str]) -> None:
-    _run_flags(values, arguments)
-    flags.DEFINE_integer(
-        "seed", 0, "seed; sample i depends on it and i alone", lower_bound=0, upper_bound=2**32 - 1, flag_values=values
-    )
-    flags.DEFINE_integer("label", None, "class of all samples (default: the classes in turn)", flag_values=values)
-    flags.DEFINE_integer(
-        "batch_size", None, "samples at once (default: the config's)", lower_bound=1, flag_values=values
-    )
-    flags.DEFINE_string(
-        "out", None, "writes OUT.png and OUT.npz (default: WORKDIR/samples/seed_SEED)", flag_values=values
-    )
-
-
-def _evaluate_flags(values: flags.FlagValues, arguments: list[str]) -> None:
-    _run_flags(values, arguments)
-    flags.DEFINE_list(
-        "samples", None, "without a model: npz files or folders of samples, one for each seed", flag_values=values
-    )
-    flags.DEFINE_string(
-        "reference", None, "real images for --samples: tfds:NAME, npz:PATH, folder:PATH, digits", flag_values=values
-    )
-    flags.DEFINE_string("split", None, "split of --reference (default: test, else train)", flag_values=values)
-    flags.DEFINE_string("data_dir", None, "where tfds looks", flag_values=values)
-    flags.DEFINE_list("features", [], "extractors for --samples: classifier, pixels, inception768, ...", flag_values=values)
-    flags.DEFINE_string("inception", "", "Inception weights (default: $JAXGEN_INCEPTION)", flag_values=values)
-    flags.DEFINE_string(
-        "resize", "tf1_bilinear", "for Inception: tf1_bilinear, pytorch_bilinear or pil_bicubic", flag_values=values
-    )
-    flags.DEFINE_string("out", None, "record of --samples (default: FILE.json beside the first file)", flag_values=values)
-
-
-def _compare_flags(values: flags.FlagValues, arguments: list[str]) -> None:
-    _config_flags(values, arguments)
-    flags.DEFINE_multi_string(
-        "require", [], 'a constraint such as "latency_ms<=5" or "coverage>=0.8"; may be repeated', flag_values=values
-    )
 
 
 def _check_folder(path: str) -> None:
@@ -284,94 +201,18 @@ def compare(values: flags.FlagValues) -> int:
     return 0
 
 
-COMMANDS: dict[str, tuple[Callable[[flags.FlagValues], int], Callable[[flags.FlagValues, list[str]], None]]] = {
-    "train": (train, _train_flags),
-    "sample": (sample, _sample_flags),
-    "evaluate": (evaluate, _evaluate_flags),
-    "compare": (compare, _compare_flags),
+COMMANDS: dict[str, Callable[[flags.FlagValues], int]] = {
+    "train": train,
+    "sample": sample,
+    "evaluate": evaluate,
+    "compare": compare,
 }
-
-
-def _file_config(arguments: list[str]):
-    """The config of the file that --config names, before any override; None where it names none."""
-    from jaxgen import config as config_lib
-
-    files = [b if a in ("--config", "-config") else a.split("=", 1)[1]
-             for a, b in zip(arguments, [*arguments[1:], ""]) if re.match(r"--?config(=|$)", a)]  # fmt: skip
-    return config_lib.load(files[-1]) if files and files[-1] else None
-
-
-def _saved_config(arguments: list[str]):
-    """The config saved in the folder that --workdir names; None where there is none."""
-    from jaxgen import config as config_lib
-
-    for a, b in zip(arguments, [*arguments[1:], ""]):
-        if re.match(r"--?workdir(=|$)", a):
-            folder = os.path.expanduser(b if "=" not in a else a.split("=", 1)[1])
-            return config_lib.read(folder) if os.path.exists(os.path.join(folder, "config.json")) else None
-    return None
-
-
-def _check_overrides(config, arguments: list[str]) -> dict[str, Any]:
-    """{dotted field: its value in the file} of all --config.FIELD arguments. Raises InputError for an unknown field."""
-    from ml_collections import ConfigDict
-
-    fields = {}
-    for argument in arguments:
-        match = re.match(r"--?(?:no)?config\.([^=]*)", argument)
-        if not match:
-            continue
-        node, parts = config, match[1].split(".")
-        for depth, part in enumerate(parts):
-            if not isinstance(node, ConfigDict) or part not in node:
-                where = ".".join(["config", *parts[:depth]])
-                known = list(node) if isinstance(node, ConfigDict) else []
-                raise InputError(f"--config.{match[1]}: {where} has no field '{part}' ({nearest(part, known)})")
-            node = node[part]
-        if isinstance(node, ConfigDict):
-            raise InputError(f"--config.{match[1]}: is a section; set one of its fields ({', '.join(node)})")
-        fields[match[1]] = node
-    return fields
-
-
-def _check_elements(name: str, old, new) -> None:
-    """The flag parser takes anything for the elements of a tuple: they must be of the type that the file has."""
-    if isinstance(old, tuple) and old:
-        kinds = {type(x) for x in old} | ({int} if float in map(type, old) else set())
-        for element in new:
-            if type(element) not in kinds:
-                raise InputError(f"--config.{name}: {element!r} is a {type(element).__name__}, unlike those of {old}")
-
-
-def _parse(command: str, arguments: list[str]) -> flags.FlagValues:
-    values, line = flags.FlagValues(), [f"jaxgen {command}", *arguments]
-    # the parser would say what is wrong with a file or a field in many lines
-    config = (_saved_config if command in ("sample", "evaluate") else _file_config)(arguments)
-    overrides = _check_overrides(config, arguments) if config is not None else {}
-    flags.DEFINE_bool("help", False, "show this help", short_name="h", flag_values=values)
-    COMMANDS[command][1](values, line)
-    try:
-        rest = values(line)[1:]
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{command}: {error}") from None
-    if rest:
-        raise InputError(f"{command}: '{rest[0]}' is not a flag; flags look like --name=value")
-    for name, old in overrides.items():
-        _check_elements(name, old, operator.attrgetter(name)(values.config))
-    if values.workdir:
-        values.workdir = os.path.expanduser(values.workdir)
-    return values
 
 
 def _help(command: str, values: flags.FlagValues) -> str:
     """What a command does, its example from the top of this file, and its flags."""
     (example,) = [line for line in __doc__.splitlines() if line.startswith(f"    jaxgen {command} ")]
-    lines = [COMMANDS[command][0].__doc__, "", example, ""]
-    for flag in values.get_key_flags_for_module(__name__):
-        value = {"config object": "FILE"}.get(flag.flag_type(), flag.flag_type().upper())
-        form = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}={value}"
-        lines.append(f"  {form:<28}{flag.help}")
-    return "\n".join(lines)
+    return "\n".join([COMMANDS[command].__doc__, "", example, "", *arguments.listing(values)])
 
 
 def _prepare_jax() -> None:
@@ -394,23 +235,23 @@ def _missing(package: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    arguments = sys.argv[1:] if argv is None else argv
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    line = sys.argv[1:] if argv is None else argv
+    if not line or line[0] in ("-h", "--help", "help"):
         print(__doc__.strip())
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
+        return 0 if line else 2
+    if line[0] == "--version":
         print(f"jaxgen {jaxgen.__version__}")
         return 0
-    command, rest, code = arguments[0], arguments[1:], 2
+    command, rest, code = line[0], line[1:], 2
     try:
         if command not in COMMANDS:
             raise InputError(f"no command '{command}': {nearest(command, COMMANDS)}")
         _prepare_jax()
-        values = _parse(command, rest)
+        values = arguments.parse(command, rest)
         if values.help:
             print(_help(command, values))
             return 0
-        return COMMANDS[command][0](values)
+        return COMMANDS[command](values)
     except RetryError as error:
         message, code = error, os.EX_TEMPFAIL
     except InputError as error:

@@ -267,7 +267,7 @@ def test_other_ends(fails, monkeypatch, capfd):
         def command(values):
             raise error
 
-        monkeypatch.setitem(cli.COMMANDS, "train", (command, cli._config_flags))
+        monkeypatch.setitem(cli.COMMANDS, "train", command)
 
     raising(ModuleNotFoundError("No module named 'sklearn.svm'", name="sklearn.svm"))
     assert fails("train").endswith("the package scikit-learn is missing: pip install scikit-learn")

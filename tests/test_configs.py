@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -21,7 +22,8 @@ def test_all_named_systems_are_there():
 
 
 @pytest.mark.parametrize("path", CONFIGS)
-def test_smoke(path, tmp_path):
+def test_smoke(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "devices", lambda: jax.local_devices()[:1])  # compiled faster; for several see test_parallel
     config = config_lib.load(f"{ROOT / path}:smoke")
     config.train.steps = 2
     result = training.train(config, str(tmp_path), progress=False, report=lambda text: None)

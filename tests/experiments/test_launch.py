@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jaxgen import cli
+from jaxgen import arguments
 
 LAUNCH = Path(__file__).resolve().parents[2] / "experiments" / "launch"
 SCRIPTS = ("tpu_pod.sh", "slurm.sbatch")
@@ -103,4 +103,4 @@ def test_the_jobset():
     assert set(container) <= CONTAINER and container["name"] == rule["onExitCodes"]["containerName"]
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
     flags = [argument for argument in container["args"] if not argument.startswith("--workdir")]
-    assert cli._parse(flags[0], flags[1:]).config.parallel.fsdp == -1, "the flags are those of jaxgen"
+    assert arguments.parse(flags[0], flags[1:]).config.parallel.fsdp == -1, "the flags are those of jaxgen"
