@@ -1,4 +1,4 @@
-# make demo: install into .venv and run the main comparison.  make test: the same for the tests.
+# make demo: install into .venv and run the main comparison.  make test: the same for the tests.  make test-slow: the rest of them.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -6,13 +6,16 @@ BIN = $(VENV)/bin
 EXTRAS ?=
 comma = ,
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/jaxgen compare --config=experiments/trilemma.py$(if $(SMOKE),:smoke) --workdir=runs/trilemma$(if $(SMOKE),_smoke)
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 $(TESTS)
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n 2 -m slow $(TESTS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -21,7 +21,11 @@ def test_all_named_systems_are_there():
             assert f"configs/{dataset}/{system}.py" in CONFIGS
 
 
-@pytest.mark.parametrize("path", CONFIGS)
+# the convolutional networks of CIFAR-10 take long to compile
+SMOKE = [pytest.param(path, marks=pytest.mark.slow) if "cifar10" in path else path for path in CONFIGS]
+
+
+@pytest.mark.parametrize("path", SMOKE)
 def test_smoke(path, tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: jax.local_devices()[:1])  # compiled faster; for several see test_parallel
     config = config_lib.load(f"{ROOT / path}:smoke")

@@ -62,6 +62,7 @@ def test_both_sides_of_the_benchmark_are_the_same_function(benchmark, name):
     assert benchmark.largest_difference(name)() < benchmark.TOLERANCE
 
 
+@pytest.mark.slow
 def test_both_sides_of_the_benchmark_train(benchmark):
     assert benchmark.ours("mlp_vae")(2) > 0
     for name in ("mlp_vae", "small_dit"):
@@ -85,6 +86,7 @@ def run(name, *arguments):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_ends_in_the_same_bits(tmp_path):
     run("kill", "--smoke", f"--out={tmp_path}/kill.json")
     record = json.loads((tmp_path / "kill.json").read_text())
@@ -93,6 +95,7 @@ def test_a_run_that_is_killed_ends_in_the_same_bits(tmp_path):
     assert counts["failures"] == 0
 
 
+@pytest.mark.slow
 def test_the_startup_benchmark_measures_the_command(tmp_path):
     run("benchmark_startup", "--smoke", f"--out={tmp_path}/startup.json")
     record = json.loads((tmp_path / "startup.json").read_text())
@@ -121,6 +124,7 @@ ENTRY %main {
     assert scaling.at_once(text) == {"forward": 256, "backward": 128}
 
 
+@pytest.mark.slow
 def test_scaling_compiles_the_train_step_for_devices_that_are_not_there(script, tmp_path):
     script("scaling").main(["--smoke", f"--out={tmp_path}/scaling.json"])
     rows = json.loads((tmp_path / "scaling.json").read_text())["rows"]

@@ -114,6 +114,7 @@ def same(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5), a, b)
 
 
+@pytest.mark.slow
 def test_processes_train_as_one_does(config, start, tmp_path, monkeypatch):
     """A SIGTERM to one stops and saves both at the same step; one process goes on; other ways have the same curve."""
     expected = tmp_path / "one"
@@ -143,6 +144,7 @@ def test_processes_train_as_one_does(config, start, tmp_path, monkeypatch):
         assert grids[0].read_bytes() == grids[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_a_lost_process_ends_the_other(config, start, tmp_path):
     both = start(config, tmp_path / "run", pause=1.0)
     wait_for_a_row(tmp_path / "run", both, start.outputs)
