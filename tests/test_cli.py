@@ -301,6 +301,7 @@ def after(workdir, step):
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_interrupted_and_killed_runs_end_in_the_same_bits(config, tmp_path):
     """SIGTERM saves the very step; kill -9 loses the steps since the last save; in the end nothing shows."""
     whole, parts, folder = tmp_path / "whole", tmp_path / "parts", tmp_path / "parts" / "checkpoints"

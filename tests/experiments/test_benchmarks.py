@@ -30,6 +30,7 @@ def test_the_sampler_benchmark_writes_a_record_with_its_protocol(script, tmp_pat
     assert {"machine", "load", "commit"} <= set(record)
 
 
+@pytest.mark.slow
 def test_the_input_benchmark_measures_streams_and_the_device(script, tmp_path):
     script("benchmark_input").main(["--smoke", f"--out={tmp_path}/input.json"])
     record = json.loads((tmp_path / "input.json").read_text())

@@ -136,6 +136,7 @@ def test_rematerialised_blocks_gather_their_parameters_again(tiny, remat, times)
     assert text.count("stablehlo.reduce_scatter") == sum(divided.values())
 
 
+@pytest.mark.slow
 def test_a_run_changes_its_way_between_stops(tiny, tmp_path, monkeypatch):
     """Checkpoints of one way go on under another, and on other devices, with the same curve."""
     devices, curves = jax.devices(), []
