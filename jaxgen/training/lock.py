@@ -7,8 +7,9 @@ import os
 import socket
 from collections.abc import Iterator
 
-import jax
+import numpy as np
 
+from jaxgen import distributed
 from jaxgen.errors import InputError
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems, such as some network mounts
@@ -22,9 +23,9 @@ def hold(workdir: str) -> Iterator[None]:
     share a folder by NFS, its server does. The file stays: removing it could remove the lock of the next one. Of several
     processes of one run the first one locks. Where the file system has no locks, nothing is guarded.
     """
-    file, holder = _locked(os.path.join(workdir, "lock")) if jax.process_index() == 0 else (None, "")
+    file, holder = _locked(os.path.join(workdir, "lock")) if distributed.is_main() else (None, "")
     with file or contextlib.nullcontext():
-        if _first_says(bool(holder)):
+        if distributed.of_main(np.array(bool(holder))):
             raise InputError(f"another process trains in {workdir}{holder}: wait for its end, or give another --workdir")
         yield
 
@@ -47,12 +48,3 @@ def _locked(path: str):
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
     return file, ""
-
-
-def _first_says(value: bool) -> bool:
-    """What the first process says, in all of them."""
-    if jax.process_count() == 1:
-        return value
-    from jax.experimental import multihost_utils
-
-    return bool(multihost_utils.broadcast_one_to_all(value))
