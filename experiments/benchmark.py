@@ -2,10 +2,11 @@
 
     python experiments/benchmark.py [--out=benchmarks/results/benchmark.json] [--only=NAME] [--smoke]
 
-Both sides train the same network with the same loss, Adam, moving average, batch and precision, from the same uint8 images
-in host memory. Ours is the step that `jaxgen.training.create` gives for a config. The networks are compared before anything
-is timed: with the same parameters their outputs in float32 differ by less than 1e-4 of the largest. With a GPU that both
-JAX and PyTorch can use, three larger workloads in bfloat16 are added, and the sampler's time per step over the bare network's.
+Both sides train the same network with the same loss, Adam, moving average, batch and precision, on uint8 images. Ours is
+what `jaxgen train` runs: ten steps in a call, on data kept on the device; PyTorch's batches come from host memory. The
+networks are compared before anything is timed: with the same parameters their outputs in float32 differ by less than 1e-4
+of the largest. With a GPU that both JAX and PyTorch can use, three larger workloads in bfloat16 are added, and the
+sampler's time per step over the bare network's.
 
 Protocol: each side has a process of its own and all cores, or the GPU; repeats in turn, of so many steps that each takes
 about two seconds; the ratio is the median over the repeats.
@@ -145,7 +146,7 @@ def largest_difference(name: str) -> Callable[[], float]:
 
 
 def per_second(settings, step, finish) -> Callable[[int], float]:
-    """The measurement of one side: images per second over `steps` steps on random batches."""
+    """The measurement of PyTorch's side: images per second over `steps` steps on random batches."""
     rng, batch = np.random.default_rng(1), settings.train.batch_size
     images = rng.integers(0, 256, (IMAGES, *settings.data.image_shape)).astype(np.uint8)
     images[rng.random(images.shape) < 0.8] = 0  # as many black pixels as MNIST has
@@ -164,19 +165,11 @@ def per_second(settings, step, finish) -> Callable[[int], float]:
 
 
 def ours(name: str) -> Callable[[int], float]:
-    """`jaxgen.training.create` on the config, as in a notebook."""
-    import jax
-
-    from jaxgen import families, training
-
+    """Images per second of the config's training, over the next whole number of calls."""
     settings = settings_of(name)
-    state, train_step = training.create(settings, families.build(settings))
-
-    def step(image, label):
-        nonlocal state
-        state, _ = train_step(state, {"image": image, "label": label})
-
-    return per_second(settings, step, lambda: jax.block_until_ready(state))
+    longest = settings.train.steps_per_dispatch
+    run, _ = common.trainer(settings, longest)
+    return lambda steps: settings.train.batch_size * run(-(-steps // longest) * longest)
 
 
 def theirs(name: str, compiled: bool, device: str) -> Callable[[int], float]:

@@ -94,6 +94,39 @@ def race(
         return interleave(sides, repeats), steps
 
 
+def trainer(settings: Any, longest: int) -> tuple[Callable[[int], float], Any]:
+    """(function that measures steps per second over so many steps, cost of the compiled program): the system trained as
+    `jaxgen train` does it, `longest` steps in a call, on data kept on the device."""
+    import jax
+    import numpy as np
+
+    from jaxgen import families
+    from jaxgen.training import dispatch, loop, parallel, players, state, step
+
+    family = families.build(settings)
+    table = players.build(settings, family)
+    per_step, way = players.batches_per_step(table), parallel.build()
+    feed = dispatch.resident(loop.load_source(settings, "train"), settings, per_step, way)
+    calls = dispatch.build(
+        step.build(settings, family, table, way), feed, per_step * settings.train.batch_size, longest, way
+    )
+    now = way.enter(way.create(state.initial(settings, family, table)))
+    cost = calls.compile(now, feed.load(longest), longest)
+
+    def run(steps: int) -> float:
+        nonlocal now
+        start = time.perf_counter()
+        for done in range(longest, steps + 1, longest):
+            now, metrics = calls.run(now, feed.load(longest), longest)
+            if done % 100 == 0:
+                np.asarray(next(iter(metrics.values())))
+        jax.block_until_ready(now)
+        return steps / (time.perf_counter() - start)
+
+    run(longest)
+    return run, cost
+
+
 def compare(measured: Mapping[str, list[float]], ours: str, theirs: str) -> dict[str, float]:
     """`ours` / `theirs` by repeat: median, lowest and highest."""
     ratios = [a / b for a, b in zip(measured[ours], measured[theirs], strict=True)]

@@ -12,14 +12,10 @@ repeats. Bytes are the most that the program holds on a device, by XLA's account
 """
 
 import os
-import time
 
 import benchmark_common as common
-import jax
-import numpy as np
 
-from jaxgen import config, families
-from jaxgen.training import dispatch, loop, parallel, players, state, step
+from jaxgen import config
 
 CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs")
 SMALL = {"train.batch_size": 16, "model.encoder.hidden": (32,), "model.decoder.hidden": (32,), "model.latent": 2}
@@ -32,39 +28,13 @@ SYSTEMS = {  # name: (config file, overrides, steps in a repeat)
 LONGEST = (1, 10)
 
 
-def trainer(settings, longest: int):
-    """(function that measures steps per second over so many steps, cost of the compiled program)."""
-    family = families.build(settings)
-    table = players.build(settings, family)
-    per_step, way = players.batches_per_step(table), parallel.build()
-    feed = dispatch.resident(loop.load_source(settings, "train"), settings, per_step, way)
-    calls = dispatch.build(
-        step.build(settings, family, table, way), feed, per_step * settings.train.batch_size, longest, way
-    )
-    now = way.enter(way.create(state.initial(settings, family, table)))
-    cost = calls.compile(now, feed.load(longest), longest)
-
-    def run(steps: int) -> float:
-        nonlocal now
-        start = time.perf_counter()
-        for done in range(longest, steps + 1, longest):
-            now, metrics = calls.run(now, feed.load(longest), longest)
-            if done % 100 == 0:
-                np.asarray(next(iter(metrics.values())))
-        jax.block_until_ready(now)
-        return steps / (time.perf_counter() - start)
-
-    run(100)
-    return run, cost
-
-
 def main(arguments=None) -> None:
     options = common.parse(arguments)
     systems = {}
     for name, (file, overrides, steps) in SYSTEMS.items():
         settings = config.load(os.path.join(CONFIGS, file), overrides)
         steps = 100 if options.smoke else steps
-        sides = {longest: trainer(settings, longest) for longest in LONGEST}
+        sides = {longest: common.trainer(settings, longest) for longest in LONGEST}
         runs = {f"{longest} a call": lambda run=run, steps=steps: run(steps) for longest, (run, _) in sides.items()}
         measured = common.interleave(runs, 2 if options.smoke else 15)
         ratio = common.compare(measured, "10 a call", "1 a call")

@@ -1,4 +1,8 @@
-"""What XLA says of a compiled program, and what a device could do at most."""
+"""How functions are compiled, what XLA says of a compiled program, and what a device could do at most."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -16,6 +20,39 @@ PEAK_FLOPS = {
     "H200": 989e12,
     "B200": 2250e12,
 }
+
+
+# XLA's CPU backend hands convolutions to a library (YNNPACK) that runs most of them on one core; without it they go to
+# Eigen, which uses all. Matrix products and reductions stay with the library.
+CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
+
+
+def jit(function: Callable, **options: Any) -> Callable:
+    """`jax.jit` (calls and `lower`) with the compiler options that suit the backend, which hold for the outermost function."""
+    inner = jax.jit(function, **options)
+    if not _compiler_options():
+        return inner
+    outer = jax.jit(function, compiler_options=_compiler_options(), **options)
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        nested = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((args, kwargs)))
+        return (inner if nested else outer)(*args, **kwargs)
+
+    call.lower = outer.lower
+    return call
+
+
+@functools.cache
+def _compiler_options() -> dict[str, str]:
+    """CPU_OPTIONS on a CPU whose XLA knows them, else none."""
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=CPU_OPTIONS).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return CPU_OPTIONS
 
 
 def flops(compiled) -> float:

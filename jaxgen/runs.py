@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import config as config_lib
-from jaxgen import families
+from jaxgen import families, programs
 from jaxgen.errors import InputError
 from jaxgen.families.base import Family, Variables
-from jaxgen.programs import flops
 from jaxgen.training import checkpoint, logging, state, step
 from jaxgen.training import players as players_lib
 
@@ -63,9 +62,9 @@ def training_cost(run: Run, workdir: str) -> dict[str, float | None]:
     batch = {"image": jax.ShapeDtypeStruct((*leading, *config.data.image_shape), jnp.uint8)}
     if config.data.num_classes:
         batch["label"] = jax.ShapeDtypeStruct(leading, jnp.int32)
-    compiled = jax.jit(step.build(config, run.family, players), donate_argnums=0).lower(like, batch).compile()
+    compiled = programs.jit(step.build(config, run.family, players), donate_argnums=0).lower(like, batch).compile()
     rates = [row["images_per_second"] for row in logging.read_metrics(workdir) if "images_per_second" in row]
     return {
-        "training_flops_per_image": flops(compiled) / images,
+        "training_flops_per_image": programs.flops(compiled) / images,
         "training_images_per_second": float(np.median(rates)) if rates else None,
     }

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from jaxgen import programs
 from jaxgen.data import to_uint8
 from jaxgen.errors import InputError, nearest
 from jaxgen.families.base import Family, Variables
@@ -51,7 +52,7 @@ def sampler(family: Family, options: Mapping[str, Any]) -> Callable[..., Any]:
     """Compiled (variables, keys, labels | None) -> (uint8 images, whether all of them were finite)."""
     options = check_options(family, options)
 
-    @jax.jit
+    @programs.jit
     def run(variables: Variables, keys, labels):
         images = family.sample(variables, keys, labels, **options)
         return to_uint8(images), jnp.all(jnp.isfinite(images))

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgen import data
+from jaxgen import data, programs
 from jaxgen.evaluation import metrics
 from jaxgen.families.base import Family, Variables
 
@@ -56,7 +56,7 @@ def _over(source: data.Source, count: int, batch_size: int, function) -> np.ndar
     )
     size, values = min(batch_size, len(source.images)), []
 
-    @jax.jit
+    @programs.jit
     def run(batch, index):
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(index)
         with jax.default_matmul_precision("highest"):

@@ -28,7 +28,8 @@ from jaxgen.networks.mlp import projection_score
 class ResidualBlock(nn.Module):
     """x + conv(dropout(silu(norm(conv(silu(norm(x))) + Dense(silu(embedding)))))), the last convolution zero at first.
 
-    The block of DDPM (Ho et al. 2020, appendix B); a 1x1 convolution is the shortcut where the channels change.
+    The block of DDPM (Ho et al. 2020, appendix B); a 1x1 convolution is the shortcut where the channels change. A tuple of
+    images means their concatenation along the channels, which is then never stored.
     """
 
     channels: int
@@ -38,10 +39,15 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W I"], embedding: Float[Array, "B E"] | None, keys: Key[Array, "B"] | None
+        self,
+        x: Float[Array, "B H W I"] | tuple[Float[Array, "B H W _"], ...],
+        embedding: Float[Array, "B E"] | None,
+        keys: Key[Array, "B"] | None,
     ) -> Float[Array, "B H W C"]:
         conv = partial(Conv, self.channels, dtype=self.dtype)
-        h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_in")(x))
+        parts = x if isinstance(x, tuple) else (x,)
+        h = GroupNorm(dtype=self.dtype, name="norm_in")(parts)
+        h = jnp.concatenate([nn.silu(part) for part in h], -1)
         h = conv((3, 3), kernel_init=fan_avg_uniform, name="conv_in")(h)
         if embedding is not None:
             dense = nn.Dense(self.channels, dtype=self.dtype, kernel_init=fan_avg_uniform, name="embedding")
@@ -49,8 +55,10 @@ class ResidualBlock(nn.Module):
         h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
         h = Dropout(self.dropout, self.train, name="dropout")(h, keys)
         h = conv((3, 3), kernel_init=zeros, name="conv_out")(h)
-        if x.shape[-1] != self.channels:
-            x = conv((1, 1), kernel_init=fan_avg_uniform, name="shortcut")(x)
+        if sum(part.shape[-1] for part in parts) != self.channels:
+            x = conv((1, 1), kernel_init=fan_avg_uniform, name="shortcut")(parts)
+        else:
+            x = jnp.concatenate(parts, -1)
         return x + h
 
 

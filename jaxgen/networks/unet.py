@@ -19,7 +19,6 @@ from jaxgen.networks.layers import (
     halvings,
     rematerialise,
     to_patches,
-    upsample,
     zeros,
 )
 
@@ -106,9 +105,9 @@ class UNet(nn.Module):
 
         for level in reversed(range(len(levels))):
             for i in range(self.blocks + 1):
-                h = block(jnp.concatenate([h, skips.pop()], -1), levels[level], f"up_{level}_{i}")
+                h = block((h, skips.pop()), levels[level], f"up_{level}_{i}")
             if level:
-                h = conv(levels[level], name=f"up_{level}")(upsample(h))
+                h = conv(levels[level], upsample=True, name=f"up_{level}")(h)
 
         h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
         h = conv(self.patch**2 * outputs, kernel_init=zeros, name="out")(h)

@@ -1,7 +1,6 @@
 """Training, written once for all systems: state, step, loop, compilation, checkpoints, logs."""
 
-import jax
-
+from jaxgen import programs
 from jaxgen.training import players as _players
 from jaxgen.training import state as _state
 from jaxgen.training import step as _step
@@ -17,4 +16,4 @@ def create(config, family):
     batch: {"image": uint8 [B,H,W,C], "label": int32 [B]}. The step takes over the state's memory: use what it returns.
     """
     players = _players.build(config, family)
-    return _state.init(config, family, players), jax.jit(_step.build(config, family, players), donate_argnums=0)
+    return _state.init(config, family, players), programs.jit(_step.build(config, family, players), donate_argnums=0)

@@ -82,7 +82,7 @@ def validator(config, family, players: dict[str, Player], way: parallel.Parallel
     """
     last = config.train.steps
 
-    @jax.jit
+    @programs.jit
     def totals(variables, batch, index):
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(index)
         mask = batch.pop("mask").astype(jnp.float32)

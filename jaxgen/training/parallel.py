@@ -18,6 +18,7 @@ from flax import struct
 from flax.core.meta import AxisMetadata
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxgen import programs
 from jaxgen.errors import InputError, nearest
 
 MODES = ("jit", "pmap")
@@ -221,7 +222,7 @@ class Parallel(NamedTuple):
         arrays. Under pmap every other argument and every result has a leading axis of devices.
         """
         if self.mode == "jit":
-            return jax.jit(function, donate_argnums=0, static_argnums=static)
+            return programs.jit(function, donate_argnums=0, static_argnums=static)
         return jax.pmap(
             function, axis_name=BATCH, donate_argnums=0, static_broadcasted_argnums=static,
             devices=None if jax.process_count() > 1 else list(self.mesh.devices.flat),

@@ -73,10 +73,13 @@ def image_of(out):
 
 
 def products(jaxpr):
-    """The matrix products and convolutions in it, those with a single vector (power iterations) apart."""
+    """The matrix products and convolutions in it, without those by a single vector (power iterations) and those that are
+    asked for in full precision (the means of a normalisation)."""
+    full = (jax.lax.Precision.HIGHEST,) * 2
     for equation in jaxpr.eqns:
         if equation.primitive.name in ("dot_general", "conv_general_dilated", "convolution") and equation.outvars[0].aval.ndim > 1:
-            yield equation
+            if equation.params.get("precision") != full:
+                yield equation
         for parameter in jax.tree.leaves(equation.params, is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")):
             inner = getattr(parameter, "jaxpr", parameter)
             if hasattr(inner, "eqns"):

@@ -18,6 +18,8 @@ CASES = [  # image size, window, strides, inputs, outputs
     ((5, 6), (1, 1), (1, 1), 4, 3),
     ((6, 5), (1, 1), (2, 2), 4, 3),
     ((7, 6), (4, 5), (1, 2), 2, 3),
+    ((6, 7), (3, 3), (1, 1), 5, 2),
+    ((6, 7), (4, 2), (1, 1), 5, 2),
 ]
 
 
@@ -89,6 +91,24 @@ def test_transformations(transform):
         return jax.lax.scan(lambda c, _: (jax.tree.map(lambda a, b: a + 0.1 * b, c, g(*c)), None), (x, kernel), None, 2)[0]
 
     close(run(convolve), run(reference))
+
+
+def test_after_up_sampling_it_is_the_plain_convolution():
+    ours, theirs = (
+        jax.jit(partial(derivatives, f))(*operands((3, 4), (3, 3), 2, 3))
+        for f in (convolution.convolve_upsampled, lambda x, k: reference(jnp.repeat(jnp.repeat(x, 2, 1), 2, 2), k, (1, 1)))
+    )
+    close(ours, theirs)
+
+
+@pytest.mark.parametrize("window, upsample", [(1, False), (3, False), (3, True)])
+def test_a_tuple_is_its_concatenation(window, upsample):
+    layer = Conv(4, (window, window), upsample=upsample)
+    parts = tuple(jax.random.normal(jax.random.key(i), (2, 3, 5, i)) for i in (1, 3, 2))
+    whole = jnp.concatenate(parts, -1)
+    variables = layer.init(jax.random.key(0), parts)
+    jax.tree.map(np.testing.assert_array_equal, layer.init(jax.random.key(0), whole), variables)
+    close(layer.apply(variables, parts), layer.apply(variables, whole))
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(jnp.float32, 1e-5), (jnp.bfloat16, 0.05)])

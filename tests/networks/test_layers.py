@@ -53,6 +53,16 @@ def test_group_norm_of_a_constant_is_its_bias_and_half_precision_keeps_float32_s
     np.testing.assert_allclose(half.astype(jnp.float32), layer.apply(variables, noisy.astype(jnp.float32)), atol=0.03)
 
 
+def test_group_norm_of_a_tuple_is_that_of_its_concatenation(monkeypatch):
+    parts = tuple(jax.random.normal(jax.random.key(n), (2, 3, 4, n)) for n in (1, 3, 2))  # groups lie across the arrays
+    layer, whole = GroupNorm(groups=2), jnp.concatenate(parts, -1)
+    variables = {"params": {"scale": jnp.arange(6.0), "bias": jnp.arange(6.0) ** 2}}
+    expected = layer.apply(variables, whole)
+    np.testing.assert_allclose(jnp.concatenate(layer.apply(variables, parts), -1), expected, rtol=1e-5, atol=1e-5)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    np.testing.assert_allclose(layer.apply(variables, whole), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_groups_are_ddpms_from_128_channels_and_never_single_channels():
     assert [group_count(c) for c in (128, 256, 384, 512)] == [32] * 4
     assert all(c % group_count(c) == 0 and c // group_count(c) >= min(c, 4) for c in range(1, 200))

@@ -1,11 +1,13 @@
 """K steps in one call: the same numbers, bits and memory as one by one, with nothing from the host in between."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxgen import data, families, programs
 from jaxgen.data import order
+from jaxgen.networks.convolution import convolve
 from jaxgen.training import dispatch, loop, parallel, players, state, step
 
 WAYS = {
@@ -116,3 +118,20 @@ def test_peak_flops_are_known_by_the_kind_of_device():
 
     peaks = {kind: programs.peak_flops(Device(kind)) for kind in ("NVIDIA H100 80GB HBM3", "TPU v5 lite", "TPU v4", "cpu")}
     assert peaks == {"NVIDIA H100 80GB HBM3": 989e12, "TPU v5 lite": 197e12, "TPU v4": 275e12, "cpu": None}
+
+
+def test_convolutions_use_all_cores_and_compiled_functions_nest():
+    x, kernel = jnp.ones((16, 28, 28, 32)), jnp.ones((3, 3, 32, 32))
+    function = programs.jit(convolve)
+    text = function.lower(x, kernel).compile().as_text()
+    assert text.count(" convolution(") == 1 and "__ynn_fusion" not in text
+    nested = jax.jit(lambda x: 2 * function(x, kernel))(x)
+    np.testing.assert_allclose(nested, 2 * function(x, kernel), rtol=1e-5)
+    assert jax.eval_shape(function, x, kernel).shape == x.shape
+
+
+def test_compiler_options_that_are_unknown_are_not_used(monkeypatch):
+    monkeypatch.setattr(programs, "CPU_OPTIONS", {"xla_no_such_option": "1"})
+    monkeypatch.setattr(programs, "_compiler_options", programs._compiler_options.__wrapped__)
+    assert programs._compiler_options() == {}
+    assert programs.jit(lambda x: x + 1)(1) == 2

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from jaxgen import programs
 from jaxgen.errors import InputError, nearest
 from jaxgen.evaluation.features.base import Extractor, Features
 
@@ -202,7 +203,7 @@ def _loaded(dataset: str) -> tuple[Weights, Callable]:
     with np.load(io.BytesIO(content), allow_pickle=False) as saved:
         weights = {name: jnp.asarray(value, jnp.float32) for name, value in saved.items()}
 
-    @jax.jit
+    @programs.jit
     def classify(weights, images):
         vectors, logits = network(weights, images, spec)
         return vectors, jax.nn.softmax(logits)

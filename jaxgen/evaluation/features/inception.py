@@ -20,6 +20,7 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float, UInt8
 
+from jaxgen import programs
 from jaxgen.errors import InputError, nearest
 from jaxgen.evaluation.features.base import Extractor, Features
 from jaxgen.evaluation.features.resize import MODES
@@ -290,7 +291,7 @@ def extractor(path: str | None, layer: int = 768, *, resize: str = "tf1_bilinear
     # on the CPU two images at a time stay in the caches: a third faster than 32 at once
     together = math.gcd(batch_size, 2) if jax.default_backend() == "cpu" else batch_size
 
-    @jax.jit
+    @programs.jit
     def network(weights, images):
         def some(images):
             x = images.astype(jnp.float32)
