@@ -51,7 +51,7 @@ DDPM, BF16 = "cifar10/ddpm.py", {"precision.compute": "bfloat16"}
 LATENT = {"data.num_classes": 1000, "conditional": True, **BF16}
 SMALL = dict(name="unet", channels=32, blocks=2, dropout=0.1)
 WORKLOADS = {
-    "mlp_vae": Workload("mnist/vae.py", {"data.source": "synthetic"}, target=1.8),
+    "mlp_vae": Workload("mnist/vae.py", {"data.source": "synthetic", "data.train": "train"}, target=1.8),
     "unet_28": Workload(DDPM, diffusion(28, 1, 64), dict(SMALL, multipliers=(1, 2, 2), attention=(7,)), target=1.0),
     "unet_8": Workload(DDPM, diffusion(8, 1, 128), dict(SMALL, multipliers=(1, 2), attention=(4,)), target=0.8),
     "unet_cifar10": Workload(DDPM, diffusion(32, 3, 128, **BF16), target=1.0, gpu=True),
