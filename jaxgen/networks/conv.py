@@ -19,7 +19,6 @@ from jaxgen.networks.layers import (
     check_label,
     fan_avg_uniform,
     halvings,
-    upsample,
     zeros,
 )
 from jaxgen.networks.mlp import projection_score
@@ -132,7 +131,7 @@ class ConvDecoder(nn.Module):
                 block = ResidualBlock(self.channels[level], self.dropout, self.dtype, train, name=f"block_{level}_{i}")
                 h = block(h, embedding, keys)
             if level:
-                h = conv(self.channels[level - 1], name=f"up_{level}")(upsample(h))
+                h = conv(self.channels[level - 1], upsample=True, name=f"up_{level}")(h)
         h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
         return conv(self.outputs or self.image_shape[2], name="out")(h).astype(jnp.float32)
 

@@ -222,13 +222,6 @@ class TimeEmbedding(nn.Module):
         return embedding
 
 
-def upsample(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W C"]:
-    """Nearest-neighbour up-sampling by two."""
-    batch, height, width, channels = x.shape
-    x = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
-    return x.reshape(batch, 2 * height, 2 * width, channels)
-
-
 def average_pool(x: Float[Array, "B 2*H 2*W C"]) -> Float[Array, "B H W C"]:
     """Mean of each 2x2 square."""
     batch, height, width, channels = x.shape

@@ -137,3 +137,9 @@ def test_elsewhere_it_is_laxs_own(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     jaxpr = jax.make_jaxpr(lambda x, k: convolve(x, k))(*operands((4, 4), (3, 3), 2, 3))
     assert [equation.primitive.name for equation in jaxpr.eqns] == ["conv_general_dilated"]
+    upsampled, (x, kernel) = convolution.convolve_upsampled, operands((3, 4), (3, 3), 2, 3)
+    text = str(jax.make_jaxpr(upsampled)(x, kernel))
+    assert text.count("conv_general_dilated[") == 1
+    plain = upsampled(x, kernel)
+    monkeypatch.undo()
+    close(upsampled(x, kernel), plain)

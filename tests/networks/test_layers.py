@@ -6,6 +6,7 @@ from flax import linen as nn
 
 from jaxgen.errors import InputError
 from jaxgen.networks import layers
+from jaxgen.networks.convolution import upsample
 from jaxgen.networks.layers import (
     Dropout,
     GroupNorm,
@@ -18,7 +19,6 @@ from jaxgen.networks.layers import (
     halvings,
     sinusoidal_embedding,
     to_patches,
-    upsample,
 )
 
 
