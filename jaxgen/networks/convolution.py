@@ -35,6 +35,7 @@ def convolve(
 
 
 def _any(x, kernel, strides, padding):
+    """With any padding, by the primitive on a CPU, else by lax."""
     if jax.default_backend() != "cpu":
         return _lax(x, kernel, strides=strides, padding=padding)
     return _bind(x, kernel, strides, padding, ONE, ONE)
