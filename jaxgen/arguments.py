@@ -17,8 +17,6 @@ def config_flags(values: flags.FlagValues, arguments: list[str]) -> None:
         "config", None, "config file, FILE.py or FILE.py:MODE; --config.FIELD=VALUE sets any field of it",
         flag_values=values, sys_argv=arguments,
     )  # fmt: skip
-    flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
-    flags.DEFINE_bool("progress", True, "show a progress bar", flag_values=values)
 
 
 def train_flags(values: flags.FlagValues, arguments: list[str]) -> None:
@@ -41,7 +39,6 @@ def run_flags(values: flags.FlagValues, arguments: list[str]) -> None:
             "config", config, "--config.FIELD=VALUE sets a field that needs no training, e.g. of evaluation or sample",
             flag_values=values, sys_argv=arguments,
         )  # fmt: skip
-    flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
     flags.DEFINE_integer("checkpoint", None, "step of the checkpoint (default: the newest)", flag_values=values)
     flags.DEFINE_integer("num", None, "number of samples (default: the config's)", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("steps", None, "sampler steps", lower_bound=1, flag_values=values)
@@ -50,7 +47,6 @@ def run_flags(values: flags.FlagValues, arguments: list[str]) -> None:
     )
     flags.DEFINE_float("guidance", None, "classifier-free guidance weight, 1 is none", flag_values=values)
     flags.DEFINE_string("ema", "", "average to use: a rate, or none; default the run's slowest", flag_values=values)
-    flags.DEFINE_bool("progress", True, "show a progress bar", flag_values=values)
 
 
 def sample_flags(values: flags.FlagValues, arguments: list[str]) -> None:
@@ -153,6 +149,8 @@ def parse(command: str, arguments: list[str]) -> flags.FlagValues:
     config = (saved_config if command in ("sample", "evaluate") else file_config)(arguments)
     overrides = _check_overrides(config, arguments) if config is not None else {}
     flags.DEFINE_bool("help", False, "show this help", short_name="h", flag_values=values)
+    flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
+    flags.DEFINE_bool("progress", True, "show a progress bar", flag_values=values)
     FLAGS[command](values, line)
     try:
         rest = values(line)[1:]

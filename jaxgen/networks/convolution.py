@@ -31,11 +31,6 @@ def convolve(
     """The convolution with SAME padding, in the operands' dtype."""
     sizes = x.shape[1:3]
     padding = tuple(jax.lax.padtype_to_pads(sizes, kernel.shape[:2], strides, "SAME"))
-    return _any(x, kernel, strides, padding)
-
-
-def _any(x, kernel, strides, padding):
-    """With any padding, by the primitive on a CPU, else by lax."""
     if jax.default_backend() != "cpu":
         return _lax(x, kernel, strides=strides, padding=padding)
     return _bind(x, kernel, strides, padding, ONE, ONE)
@@ -64,7 +59,7 @@ def convolve_upsampled(x: Float[Array, "B H W I"], kernel: Float[Array, "3 3 I O
 
     def outputs(row, column):
         padding = ((1 - row, row), (1 - column, column))
-        return _any(x, folded(folded(kernel, row, 0), column, 1).astype(x.dtype), ONE, padding)
+        return _bind(x, folded(folded(kernel, row, 0), column, 1).astype(x.dtype), ONE, padding, ONE, ONE)
 
     rows = [jnp.stack([outputs(row, column) for column in (0, 1)], 3) for row in (0, 1)]
     return jnp.stack(rows, 2).reshape(batch, 2 * height, 2 * width, -1)
@@ -113,11 +108,16 @@ def _bind(x, kernel, strides, padding, lhs_dilation, rhs_dilation):
 
 
 def _lax(x, kernel, *, strides, padding, lhs_dilation=ONE, rhs_dilation=ONE):
-    if kernel.shape[:2] == ONE and strides == lhs_dilation == ONE and padding == NO_PADDING:
+    if _is_product(kernel.shape, strides, padding, lhs_dilation):
         return x @ kernel[0, 0]
     return jax.lax.conv_general_dilated(
         x, kernel, strides, padding, lhs_dilation, rhs_dilation, dimension_numbers=LAYOUT
     )
+
+
+def _is_product(kernel_shape, strides, padding, lhs_dilation) -> bool:
+    """Whether every pixel's channels are multiplied by one matrix, and that is all."""
+    return kernel_shape[:2] == strides == lhs_dilation == ONE and padding == NO_PADDING
 
 
 def _shape(x, kernel, **parameters):
@@ -153,8 +153,8 @@ def _image_gradient(g, x, kernel, *, strides, padding, lhs_dilation, rhs_dilatio
 def _kernel_gradient(g, x, kernel, *, strides, padding, lhs_dilation, rhs_dilation):
     """The cotangent of the kernel: x, its channels as the batch, convolved with g as the kernel; or the other way round, as
     XLA is faster with more channels in the kernel."""
-    height, width, inputs, outputs = kernel.aval.shape
-    if (height, width) == strides == lhs_dilation == ONE and padding == NO_PADDING:
+    inputs, outputs = kernel.aval.shape[2:]
+    if _is_product(kernel.aval.shape, strides, padding, lhs_dilation):
         return jnp.einsum("no,ni->io", g.reshape(-1, outputs), x.reshape(-1, inputs))[None, None]
     exchange = inputs > outputs and strides == lhs_dilation == rhs_dilation == ONE
     extents = _extents(x.shape, kernel.aval.shape, g.shape, strides, lhs_dilation, rhs_dilation)
