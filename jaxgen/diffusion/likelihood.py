@@ -14,8 +14,9 @@ import numpy as np
 from jax.scipy.special import log_ndtr
 from jaxtyping import Array, Float, Float64, Int, Key
 
+from jaxgen import draws
 from jaxgen.diffusion.prediction import coefficients
-from jaxgen.diffusion.sampler import Denoise, fold_in, normal
+from jaxgen.diffusion.sampler import Denoise, fold_in
 from jaxgen.diffusion.schedule import Schedule, known, log_snr, perturb
 from jaxgen.errors import InputError, call_with_options
 
@@ -51,7 +52,7 @@ def negative_elbo(
     def add(nats: Array, inputs: tuple[Array, Array]) -> tuple[Array, None]:
         position, step = inputs
         time = step / jnp.float32(total)
-        noise = normal(fold_in(noise_keys, position), x0.shape[1:])
+        noise = draws.normal(fold_in(noise_keys, position), x0.shape[1:])
         predicted, _ = denoise(perturb(schedule, x0, noise, time), time)
         return nats + vlb_term(x0, predicted, step, schedule), None
 

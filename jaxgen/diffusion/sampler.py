@@ -1,6 +1,5 @@
 """The one sampler: a single lax.scan over a grid of times, from noise to data."""
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from jaxgen import draws
 from jaxgen.diffusion.schedule import Schedule, known
 from jaxgen.errors import InputError
 
@@ -62,14 +62,14 @@ def sample(
     """
     steps = _steps(schedule, np.asarray(grid, np.float64), float(eta), variance)
     if initial is None:
-        initial = float(schedule.sigma(grid[0])) * normal(fold_in(keys, INITIAL), shape)
+        initial = float(schedule.sigma(grid[0])) * draws.normal(fold_in(keys, INITIAL), shape)
     step_keys = fold_in(keys, STEP) if eta > 0 else None
 
     def step(x: Array, now: Steps) -> tuple[Array, tuple[Array, Array] | None]:
         x0, noise = denoise(x, now.time)
         x_s = now.signal * x0 + now.direction * noise
         if eta > 0:
-            x_s = x_s + now.scale * normal(fold_in(step_keys, now.position), shape)
+            x_s = x_s + now.scale * draws.normal(fold_in(step_keys, now.position), shape)
         return x_s.astype(x.dtype), (x, x0) if trajectory else None
 
     x, history = jax.lax.scan(step, jnp.asarray(initial, jnp.float32), steps, unroll=unroll)
@@ -105,9 +105,3 @@ def _steps(schedule: Schedule, grid: Float[np.ndarray, "steps+1"], eta: float, v
 def fold_in(keys: Key[Array, "N"], value: int | Array) -> Key[Array, "N"]:
     """Every key folded with the same `value`."""
     return jax.vmap(jax.random.fold_in, (0, None))(keys, value)
-
-
-def normal(keys: Key[Array, "N"], shape: tuple[int, ...]) -> Float[Array, "N ..."]:
-    """Standard normal numbers [N, *shape], row i from keys[i] alone."""
-    # A flat draw gives the same numbers as one of `shape`, and XLA on CPU compiles it in a third of the time.
-    return jax.vmap(lambda key: jax.random.normal(key, (math.prod(shape),)))(keys).reshape(len(keys), *shape)

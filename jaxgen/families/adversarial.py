@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jaxgen import networks
+from jaxgen import draws, networks
 from jaxgen.families import base
 from jaxgen.families.base import Family, named_key
 
@@ -34,14 +34,14 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
 
     def forward(variables, batch, keys, train):
         label = base.batch_label(num_classes, batch)
-        z = base.normal_per_example(named_key(keys, "latent"), (latent,))
+        z = draws.normal(named_key(keys, "latent"), (latent,))
         fake = generate(variables, z, label, train=train, keys=named_key(keys, "generator"))
         outputs, state = base.critique(variables, critic, batch["image"], fake, label, keys, train)
         return {**outputs, "keys": keys}, state
 
     def sample(variables, keys, label=None):
         base.check_label(num_classes, label)
-        return generate(variables, base.normal_per_example(keys, (latent,)), label)
+        return generate(variables, draws.normal(keys, (latent,)), label)
 
     return Family(
         networks=("generator", "critic"),

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen import networks
+from jaxgen import draws, networks
 from jaxgen.families import base
 from jaxgen.families.base import Family, LogProb, named_key
 from jaxgen.losses import elbo, likelihood
@@ -72,7 +72,7 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
 
     def draw(posterior_parameters, keys):
         mean, log_variance = posterior_parameters
-        return mean + jnp.exp(0.5 * log_variance) * base.normal_per_example(keys, (latent,))
+        return mean + jnp.exp(0.5 * log_variance) * draws.normal(keys, (latent,))
 
     def log_weight(variables, x, q, label, keys, train=False):
         """log p(x|z) + log p(z) - log q(z|x) at one draw of z per example, in nats."""
@@ -105,7 +105,7 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
         }
         if critic is None:
             return outputs, variables["state"]
-        prior = base.normal_per_example(named_key(keys, "prior"), (latent,))
+        prior = draws.normal(named_key(keys, "prior"), (latent,))
         fake = observation.mean(
             decode_outputs(variables, prior, label, train=train, keys=named_key(keys, "decoder/prior"))
         )
@@ -121,7 +121,7 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
 
     def sample(variables, keys, label=None):
         base.check_label(num_classes, label)
-        return decode(variables, base.normal_per_example(keys, (latent,)), label)
+        return decode(variables, draws.normal(keys, (latent,)), label)
 
     def encode(variables, batch, keys):
         return posterior(variables, observe(batch, keys)[1], base.batch_label(num_classes, batch))[0]

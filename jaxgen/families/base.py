@@ -8,7 +8,6 @@ where "state" holds what gradients do not train (spectral-norm vectors, codebook
 is the config's business: a wiring does not know the players.
 """
 
-import math
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -61,12 +60,6 @@ def named_key(key: jax.Array, name: str) -> jax.Array:
     """`key` (or each of an array of keys) folded with a name, so that separate uses draw separate numbers."""
     salt = zlib.crc32(name.encode())
     return jax.vmap(lambda k: jax.random.fold_in(k, salt))(key) if key.ndim else jax.random.fold_in(key, salt)
-
-
-def normal_per_example(keys: jax.Array, shape: tuple[int, ...]) -> Float[Array, "B ..."]:
-    """Standard normal numbers [B, *shape], example i from keys[i] alone."""
-    # a flat draw gives the same numbers and compiles and runs several times faster on CPU
-    return jax.vmap(lambda key: jax.random.normal(key, (math.prod(shape),)))(keys).reshape(-1, *shape)
 
 
 def init_network(key: jax.Array, name: str, module, *arguments) -> Variables:

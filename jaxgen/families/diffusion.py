@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import networks
+from jaxgen import draws, networks
 from jaxgen.diffusion import guidance, likelihood, prediction, sampler, schedule
 from jaxgen.errors import InputError
 from jaxgen.families import base
@@ -70,7 +70,7 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
     def forward(variables, batch, keys, train):
         x0 = batch["image"]
         time = _time_per_example(named_key(keys, "time"), path)
-        noise = base.normal_per_example(named_key(keys, "noise"), x0.shape[1:])
+        noise = draws.normal(named_key(keys, "noise"), x0.shape[1:])
         label = base.batch_label(num_classes, batch)
         label = drop_label(label, named_key(keys, "label")) if train else label
         x_t = schedule.perturb(path, x0, noise, time)

@@ -3,14 +3,14 @@
 Each `Likelihood` says how many channels it needs per image channel and turns them into nats and into a mean image.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
+from jaxgen import draws
 from jaxgen.errors import InputError, call_with_options, nearest
 
 MIN_LOG_SCALE = -7.0  # about an eighth of a grey level on [-1, 1]: below it a likelihood only rewards saturation
@@ -78,26 +78,15 @@ def discretized_logistic_log_prob(
     return jnp.sum(jnp.where(jnp.abs(x) > 1.0 - half, edge, middle), axis=-1)
 
 
-def _uniform_per_example(keys, shape):
-    return jax.vmap(lambda key: jax.random.uniform(key, (math.prod(shape),)))(keys).reshape(-1, *shape)  # see `flat`
-
-
-def _binarize(p: Float[Array, "B ..."], keys) -> Float[Array, "B ..."]:
-    """Bernoulli(p) by 16 random bits a pixel, two pixels to a word: drawing is a tenth of a small VAE's step on a CPU.
-
-    The probability is p rounded to the nearest 2^-16, which leaves 0 and 1 as they are.
-    """
-    count = math.prod(p.shape[1:])
-    words = jax.vmap(lambda key: jax.random.bits(key, (-(-count // 2),), jnp.uint32))(keys)
-    bits = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(len(words), -1)[:, :count]
-    return (bits < 2.0**16 * flat(p, p) - 0.5).astype(jnp.float32).reshape(p.shape)
+def _uniform(keys: Key[Array, "B"], like: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
+    return draws.uniform(keys, like.shape[1:], salt=0x0B5E)
 
 
 def bernoulli(binarization: str = "dynamic") -> Likelihood:
     """Bernoulli pixels. `dynamic` draws each pixel anew with its grey value as probability (Burda et al. 2016),
     `threshold` cuts at 1/2, `none` uses the grey value itself (a cross-entropy, then not a likelihood)."""
     draws = {
-        "dynamic": _binarize,
+        "dynamic": lambda p, keys: (_uniform(keys, p) < p).astype(jnp.float32),
         "threshold": lambda p, keys: (p > 0.5).astype(jnp.float32),
         "none": lambda p, keys: p,
     }
@@ -136,7 +125,7 @@ def gaussian(scale: str | float = "global", squash: bool = True) -> Likelihood:
         name="gaussian",
         channels=2 if learned else 1,
         global_scale=scale == "global",
-        observe=lambda image, keys: image + (_uniform_per_example(keys, image.shape[1:]) - 0.5) / 127.5,
+        observe=lambda image, keys: image + (_uniform(keys, image) - 0.5) / 127.5,
         log_prob=lambda outputs, x: gaussian_log_prob(*split(outputs), x),
         mean=lambda outputs: jnp.clip(split(outputs)[0], -1.0, 1.0),
     )

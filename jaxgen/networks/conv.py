@@ -19,6 +19,7 @@ from jaxgen.networks.layers import (
     check_label,
     fan_avg_uniform,
     halvings,
+    silu,
     zeros,
 )
 from jaxgen.networks.mlp import projection_score
@@ -46,12 +47,12 @@ class ResidualBlock(nn.Module):
         conv = partial(Conv, self.channels, dtype=self.dtype)
         parts = x if isinstance(x, tuple) else (x,)
         h = GroupNorm(dtype=self.dtype, name="norm_in")(parts)
-        h = jnp.concatenate([nn.silu(part) for part in h], -1)
+        h = jnp.concatenate([silu(part) for part in h], -1)
         h = conv((3, 3), kernel_init=fan_avg_uniform, name="conv_in")(h)
         if embedding is not None:
             dense = nn.Dense(self.channels, dtype=self.dtype, kernel_init=fan_avg_uniform, name="embedding")
-            h += dense(nn.silu(embedding))[:, None, None, :]
-        h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
+            h += dense(silu(embedding))[:, None, None, :]
+        h = silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
         h = Dropout(self.dropout, self.train, name="dropout")(h, keys)
         h = conv((3, 3), kernel_init=zeros, name="conv_out")(h)
         if sum(part.shape[-1] for part in parts) != self.channels:
@@ -96,7 +97,7 @@ class ConvEncoder(nn.Module):
             for i in range(self.blocks):
                 block = ResidualBlock(channels, self.dropout, self.dtype, train, name=f"block_{level}_{i}")
                 h = block(h, embedding, keys)
-        h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
+        h = silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
         h = h.reshape(h.shape[0], -1)
         return nn.Dense(self.outputs, dtype=self.dtype, name="out")(h).astype(jnp.float32)
 
@@ -132,7 +133,7 @@ class ConvDecoder(nn.Module):
                 h = block(h, embedding, keys)
             if level:
                 h = conv(self.channels[level - 1], upsample=True, name=f"up_{level}")(h)
-        h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
+        h = silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
         return conv(self.outputs or self.image_shape[2], name="out")(h).astype(jnp.float32)
 
 

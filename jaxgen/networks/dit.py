@@ -17,6 +17,7 @@ from jaxgen.networks.layers import (
     fan_avg_uniform,
     from_patches,
     rematerialise,
+    silu,
     to_patches,
     zeros,
 )
@@ -118,7 +119,7 @@ class DiT(nn.Module):
         h += jnp.asarray(position_embedding(rows, columns, self.width), self.dtype)
 
         embed = TimeEmbedding(self.width, 256, self.num_classes, self.dtype, name="embedding")
-        condition = nn.silu(embed(time, label))
+        condition = silu(embed(time, label))
         block = rematerialise(Block, self.remat)
         for i in range(self.depth):
             layer = block(self.heads, self.mlp_ratio, self.dropout, self.dtype, train, name=f"block_{i}")

@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
 from jaxgen.errors import InputError, nearest
-from jaxgen.networks.layers import SpectralDense, TimeEmbedding, activation, check_label, zeros
+from jaxgen.networks.layers import SpectralDense, TimeEmbedding, activation, check_label, silu, zeros
 
 NORMS = {"none": None, "layer": nn.LayerNorm, "rms": nn.RMSNorm}
 
@@ -170,7 +170,7 @@ class MLPDenoiser(nn.Module):
         shape = (*x.shape[1:3], self.outputs or x.shape[3])
 
         embed = TimeEmbedding(self.embedding, self.embedding, self.num_classes, self.dtype, name="embedding")
-        condition = nn.silu(embed(time, label))
+        condition = silu(embed(time, label))
         h = dense(self.width, name="in")(x.reshape(x.shape[0], -1))
         for i in range(self.depth):
             scale, shift = jnp.split(dense(2 * self.width, name=f"film_{i}")(condition), 2, -1)

@@ -18,6 +18,7 @@ from jaxgen.networks.layers import (
     from_patches,
     halvings,
     rematerialise,
+    silu,
     to_patches,
     zeros,
 )
@@ -109,6 +110,6 @@ class UNet(nn.Module):
             if level:
                 h = conv(levels[level], upsample=True, name=f"up_{level}")(h)
 
-        h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
+        h = silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
         h = conv(self.patch**2 * outputs, kernel_init=zeros, name="out")(h)
         return from_patches(h, self.patch).astype(jnp.float32)

@@ -17,6 +17,7 @@ from jaxgen.networks.layers import (
     from_patches,
     group_count,
     halvings,
+    silu,
     sinusoidal_embedding,
     to_patches,
 )
@@ -61,6 +62,22 @@ def test_group_norm_of_a_tuple_is_that_of_its_concatenation(monkeypatch):
     np.testing.assert_allclose(jnp.concatenate(layer.apply(variables, parts), -1), expected, rtol=1e-5, atol=1e-5)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     np.testing.assert_allclose(layer.apply(variables, whole), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_silu_and_its_derivatives_are_the_formulas():
+    def formula(x):
+        return x / (1 + np.exp(-x))
+
+    def slope(x):
+        return formula(x) / x * (1 + x - formula(x))
+
+    x = np.random.default_rng(0).normal(size=1000) * 5
+    given = jnp.float32(x)
+    np.testing.assert_allclose(silu(given), formula(x), atol=1e-6)
+    np.testing.assert_allclose(jax.grad(lambda x: silu(x).sum())(given), slope(x), atol=1e-6)
+    np.testing.assert_allclose(jax.jvp(silu, (given,), (jnp.ones_like(given),))[1], slope(x), atol=1e-6)
+    second = jax.grad(lambda x: jax.grad(lambda x: silu(x).sum())(x).sum())(given)
+    np.testing.assert_allclose(second, (slope(x + 1e-4) - slope(x - 1e-4)) / 2e-4, atol=1e-5)
 
 
 def test_groups_are_ddpms_from_128_channels_and_never_single_channels():

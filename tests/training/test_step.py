@@ -9,9 +9,9 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from jaxgen import families
+from jaxgen import draws, families
 from jaxgen.config import default, player
-from jaxgen.families.base import Family, normal_per_example
+from jaxgen.families.base import Family
 from jaxgen.losses.objective import WeightedTerm
 from jaxgen.training import parallel, players, state, step
 from jaxgen.training.players import Player
@@ -20,7 +20,7 @@ from jaxgen.training.players import Player
 
 
 def toy_forward(variables, batch, keys, train):
-    outputs = {"image": batch["image"].mean((1, 2, 3)), "noise": normal_per_example(keys, ())}
+    outputs = {"image": batch["image"].mean((1, 2, 3)), "noise": draws.normal(keys, ())}
     return {**variables["params"], **outputs}, {name: count + 1 for name, count in variables["state"].items()}
 
 
