@@ -3,7 +3,7 @@ and rematerialisation."""
 
 import itertools
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -180,6 +180,11 @@ REMAT = {  # name -> what the backward pass finds saved
     "full": jax.checkpoint_policies.nothing_saveable,
     "dots": lambda primitive, *_, **__: primitive.name in ("dot_general", "conv_general_dilated", "convolution"),
 }
+
+
+def is_rematerialised(options: Mapping[str, Any]) -> bool:
+    """Whether a network of these options recomputes activations in its backward pass."""
+    return options.get("remat", "none") not in (False, "none")
 
 
 def rematerialise(block: type[nn.Module], remat: bool | str) -> type[nn.Module]:

@@ -28,8 +28,8 @@ Rule = tuple[str, tuple[str | None, ...]]  # (regular expression, axis of each d
 
 @struct.dataclass
 class Divided(AxisMetadata):
-    """This device's part of a parameter. A flax module that asks for the parameter gets the whole (`unbox`), so that one
-    block of a network is gathered at a time; where the block is rematerialised, its backward pass gathers it again.
+    """This device's part of a parameter. A flax module that asks for the parameter gets the whole (`unbox`): a block that is
+    rematerialised gathers its own, and its backward pass gathers them again, so that one block is whole at a time.
     """
 
     part: jax.Array
@@ -126,12 +126,19 @@ class Parallel(NamedTuple):
         """Of arrays whose rows are divided among the devices, after `stacked` axes that are not."""
         return PartitionSpec(*[None] * stacked, self.axes or None)
 
-    def gather(self, tree, specs):
-        """Inside `per_device`: the parameters that a network takes, from the parts: those that are divided become whole
-        where a module asks for them. The gradient with respect to the parts is summed over the devices that share them,
-        and each gets its own part of it (a reduce-scatter).
+    def gather(self, tree, specs, late: bool):
+        """Inside `per_device`: the parameters that a network takes, from the parts. Those that are divided become whole
+        once and for all, or (`late`) wherever a module asks for them. The gradient with respect to the parts is summed
+        over the devices that share them, and each gets its own part of it: a reduce-scatter for each time of gathering.
         """
-        return jax.tree.map(lambda x, spec: Divided(x, spec) if any(spec) else x, tree, specs)
+
+        def whole(x, spec):
+            if not any(spec):
+                return x
+            divided = Divided(x, spec)
+            return divided if late else divided.unbox()
+
+        return jax.tree.map(whole, tree, specs)
 
     def mean(self, tree, specs):
         """Inside `per_device`: the mean over all devices of gradients, which along divided dimensions `gather` has

@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec
 from jaxgen.data import prepare
 from jaxgen.families.base import Family, Variables
 from jaxgen.losses import objective
+from jaxgen.networks.layers import is_rematerialised
 from jaxgen.training import parallel
 from jaxgen.training import players as players_lib
 from jaxgen.training.parallel import Parallel
@@ -105,7 +106,8 @@ def build(
         own_specs = {network: specs[network] for network in players[name].networks}
 
         def whole(params):
-            return way.gather(params, {network: specs[network] for network in params})
+            # once, as a step may use a network several times (a critic on real and on generated images)
+            return {n: way.gather(tree, specs[n], late=is_rematerialised(config.model.get(n) or {})) for n, tree in params.items()}
 
         def on_device(params, non_gradient, step, batch, key):
             rows = batch["image"].shape[0]

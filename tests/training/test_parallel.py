@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from jaxgen import families
+from jaxgen.config import load
 from jaxgen.errors import InputError
 from jaxgen.training import dispatch, loop, parallel, players, state, step
 
@@ -118,22 +119,41 @@ def test_divided_parameters_are_gathered_and_gradients_scattered(tiny, name):
     assert found["all-reduce"] == updates
 
 
-@pytest.mark.parametrize("remat, times", [("none", 1), ("full", 2), ("dots", 2)])
-def test_rematerialised_blocks_gather_their_parameters_again(tiny, remat, times):
-    config = tiny("diffusion")
-    config.model.denoiser = dict(name="dit", patch=4, width=16, depth=2, heads=2, remat=remat)
+def gathered_and_scattered(config):
+    """(times that the step as written gathers, and scatters, a parameter; number of divided parameters by network, players)."""
     config.parallel.update(fsdp=-1, fsdp_min_size=64)
     family = families.build(config)
     table, way = players.build(config, family), parallel.from_config(config)
     shapes = way.with_shardings(jax.eval_shape(state.initial(config, family, table)))
-    batch = {"image": jax.ShapeDtypeStruct((16, 8, 8, 1), "uint8"), "label": jax.ShapeDtypeStruct((16,), "int32")}
+    rows = (players.batches_per_step(table), 16) if players.batches_per_step(table) > 1 else (16,)
+    batch = {"image": jax.ShapeDtypeStruct((*rows, 8, 8, 1), "uint8"), "label": jax.ShapeDtypeStruct(rows, "int32")}
     text = way.compile(step.build(config, family, table, way)).lower(shapes, batch).as_text()
-    specs = way.specs(shapes.params["denoiser"], "params/denoiser/")
     is_spec = lambda x: isinstance(x, PartitionSpec)  # noqa: E731
-    divided = {name: sum(map(any, jax.tree.leaves(tree, is_leaf=is_spec))) for name, tree in specs.items()}
-    blocks = sum(count for name, count in divided.items() if name.startswith("block"))
-    assert blocks and text.count("stablehlo.all_gather") == sum(divided.values()) + (times - 1) * blocks
-    assert text.count("stablehlo.reduce_scatter") == sum(divided.values())
+    divided = jax.tree.map(lambda spec: int(any(spec)), way.specs(shapes.params, "params/"), is_leaf=is_spec)
+    return text.count("stablehlo.all_gather"), text.count("stablehlo.reduce_scatter"), divided, table
+
+
+@pytest.mark.parametrize("remat, times", [("none", 1), ("full", 2), ("dots", 2)])
+def test_rematerialised_blocks_gather_their_parameters_again(tiny, remat, times):
+    config = tiny("diffusion")
+    config.model.denoiser = dict(name="dit", patch=4, width=16, depth=2, heads=2, remat=remat)
+    gathered, scattered, divided, _ = gathered_and_scattered(config)
+    counts = {name: sum(jax.tree.leaves(tree)) for name, tree in divided["denoiser"].items()}
+    blocks = sum(count for name, count in counts.items() if name.startswith("block"))
+    assert blocks and gathered == sum(counts.values()) + (times - 1) * blocks
+    assert scattered == sum(counts.values())
+
+
+@pytest.mark.parametrize("name", ["vae", "gan", "vae_gan"])
+def test_a_network_used_several_times_in_a_step_is_gathered_once(tiny, name):
+    settings = load("configs/digits/vae_gan.py") if name == "vae_gan" else tiny(name)
+    gathered, scattered, divided, table = gathered_and_scattered(settings)
+    counts = {network: sum(jax.tree.leaves(tree)) for network, tree in divided.items()}
+    updates = {name: player.updates for name, player in table.items()}
+    # less where a player needs no whole network, as an encoder not the critic's last layer
+    assert all(counts.values()) and gathered <= sum(counts.values()) * sum(updates.values())
+    own = {name: sum(counts[network] for network in player.networks) for name, player in table.items()}
+    assert scattered == sum(own[name] * updates[name] for name in table)
 
 
 @pytest.mark.slow
