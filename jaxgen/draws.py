@@ -1,4 +1,7 @@
-"""Random numbers that each example draws from its own key, so that a batch's size or place changes none of them."""
+"""Random numbers that each example draws from its own key, so that a batch's size or place changes none of them.
+
+(`normal` is JAX's own, which keeps this for its usual keys, but not for those of the generators rbg and unsafe_rbg.)
+"""
 
 import math
 
@@ -10,15 +13,15 @@ ROTATIONS, PARITY = (13, 15, 26, 6, 17, 29, 16, 24), 0x1BD11BDA
 
 
 def uniform(keys: Key[Array, "B"], shape: tuple[int, ...], salt: int) -> Float[Array, "B *shape"]:
-    """Multiples of 2^-24 in [0, 1) for each key; others for each `salt`, from 1 to 2^32 - 1.
+    """Multiples of 2^-24 in [0, 1) for each key; others for each `salt` below 2^32.
 
     Nothing but elementwise operations, which a compiler merges with what uses the numbers. `jax.random` on a CPU is a loop
-    through memory instead, which takes ten times as long.
+    through memory instead, which takes several times as long.
     """
     words = jax.random.key_data(keys)[:, -2:]  # all of a key of JAX's usual generator, enough of the others' longer ones
     key_0, key_1 = (words[:, i].reshape(-1, *(1 for _ in shape)) for i in (0, 1))
     place = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(1, *shape)
-    # The salt first: that word is 0 in what JAX itself draws from a key.
+    # What JAX itself draws from the key is unrelated: it has 20 rounds, and 0 in place of the salt.
     bits, _ = threefry(key_0, key_1, jnp.uint32(salt), place, rounds=13)
     return (bits >> 8).astype(jnp.int32).astype(jnp.float32) * 2.0**-24
 
@@ -46,4 +49,4 @@ def threefry(
 def normal(keys: Key[Array, "B"], shape: tuple[int, ...]) -> Float[Array, "B *shape"]:
     """Standard normal numbers for each key."""
     # drawn flat, which compiles and runs several times faster on a CPU
-    return jax.vmap(lambda key: jax.random.normal(key, (math.prod(shape),)))(keys).reshape(-1, *shape)
+    return jax.vmap(lambda key: jax.random.normal(key, (math.prod(shape),)))(keys).reshape(len(keys), *shape)

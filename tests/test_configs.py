@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import jax
+import jax.export
 import numpy as np
 import pytest
 
 from jaxgen import config as config_lib
-from jaxgen import training
+from jaxgen import families, training
 from jaxgen.runs import open_run
 from jaxgen.sampling import balanced_labels, generate, sampler
+from jaxgen.training import parallel, players, state, step
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("configs/*/*.py"))
@@ -37,6 +39,27 @@ def test_smoke(path, tmp_path, monkeypatch):
     draw = sampler(run.family, config.sample.options)
     images = generate(draw, run.variables, 3, seed=0, batch_size=4, labels=labels)
     assert images.shape == (3, *config.data.image_shape) and images.dtype == np.uint8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [path for path in CONFIGS if "cifar10" in path])
+@pytest.mark.parametrize("backend, platform", [("gpu", "cuda"), ("tpu", "tpu")])
+def test_the_train_step_is_a_program_for_accelerators(path, backend, platform, monkeypatch):
+    """As far as JAX goes without one: the networks take other ways there than on a CPU."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    config = config_lib.load(f"{ROOT / path}:smoke")
+    config.precision.compute = "bfloat16"
+    family = families.build(config)
+    table, way = players.build(config, family), parallel.one_device()
+    per_step = players.batches_per_step(table)
+    rows = (config.train.batch_size,) if per_step == 1 else (per_step, config.train.batch_size)
+    batch = {"image": jax.ShapeDtypeStruct((*rows, *config.data.image_shape), "uint8")}
+    batch["label"] = jax.ShapeDtypeStruct(rows, "int32")
+    now = jax.eval_shape(state.initial(config, family, table))
+    program = jax.export.export(jax.jit(step.build(config, family, table, way)), platforms=[platform])(now, batch)
+    assert program.platforms == (platform,)
+    count = len(jax.tree.leaves(now))
+    assert program.out_avals[:count] == program.in_avals[:count], "the new state is like the old one"
 
 
 @pytest.mark.parametrize("path", CONFIGS)

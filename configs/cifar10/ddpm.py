@@ -23,7 +23,7 @@ def get_config(mode: str = ""):
         prediction="noise",
         label_dropout=0.1,  # with config.conditional, for guidance
         denoiser=dict(
-            name="unet", channels=128, multipliers=(1, 2, 2, 2), blocks=2, attention=(16,), dropout=0.1, remat=False
+            name="unet", channels=128, multipliers=(1, 2, 2, 2), blocks=2, attention=(16,), dropout=0.1, remat="none"
         ),
     )
     config.players.denoiser = player(terms=dict(denoising=dict()), learning_rate=2e-4, warmup=5_000, clip=1.0)

@@ -85,18 +85,18 @@ def _uniform(keys: Key[Array, "B"], like: Float[Array, "B ..."]) -> Float[Array,
 def bernoulli(binarization: str = "dynamic") -> Likelihood:
     """Bernoulli pixels. `dynamic` draws each pixel anew with its grey value as probability (Burda et al. 2016),
     `threshold` cuts at 1/2, `none` uses the grey value itself (a cross-entropy, then not a likelihood)."""
-    draws = {
+    observed = {
         "dynamic": lambda p, keys: (_uniform(keys, p) < p).astype(jnp.float32),
         "threshold": lambda p, keys: (p > 0.5).astype(jnp.float32),
         "none": lambda p, keys: p,
     }
-    if binarization not in draws:
-        raise InputError(f"bernoulli likelihood: binarization '{binarization}'; {nearest(binarization, draws)}")
+    if binarization not in observed:
+        raise InputError(f"bernoulli likelihood: binarization '{binarization}'; {nearest(binarization, observed)}")
     return Likelihood(
         name="bernoulli",
         channels=1,
         global_scale=False,
-        observe=lambda image, keys: draws[binarization](0.5 * (image + 1.0), keys),
+        observe=lambda image, keys: observed[binarization](0.5 * (image + 1.0), keys),
         log_prob=bernoulli_log_prob,
         mean=lambda outputs: 2.0 * jax.nn.sigmoid(outputs) - 1.0,
     )

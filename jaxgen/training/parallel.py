@@ -128,17 +128,17 @@ class Parallel(NamedTuple):
 
     def gather(self, tree, specs, late: bool):
         """Inside `per_device`: the parameters that a network takes, from the parts. Those that are divided become whole
-        once and for all, or (`late`) wherever a module asks for them. The gradient with respect to the parts is summed
-        over the devices that share them, and each gets its own part of it: a reduce-scatter for each time of gathering.
+        here, or (`late`) wherever a module asks for them. The gradient with respect to the parts is summed over the
+        devices that share them, and each gets its own part of it: a reduce-scatter for each time of gathering.
         """
 
-        def whole(x, spec):
+        def taken(x, spec):
             if not any(spec):
                 return x
             divided = Divided(x, spec)
             return divided if late else divided.unbox()
 
-        return jax.tree.map(whole, tree, specs)
+        return jax.tree.map(taken, tree, specs)
 
     def mean(self, tree, specs):
         """Inside `per_device`: the mean over all devices of gradients, which along divided dimensions `gather` has

@@ -106,7 +106,8 @@ def build(
         own_specs = {network: specs[network] for network in players[name].networks}
 
         def whole(params):
-            # once, as a step may use a network several times (a critic on real and on generated images)
+            # At once, as a loss may use a network several times (a critic on real and on generated images); but block by
+            # block where that saves memory. A network is described in the config under its name.
             return {n: way.gather(tree, specs[n], late=is_rematerialised(config.model.get(n) or {})) for n, tree in params.items()}
 
         def on_device(params, non_gradient, step, batch, key):

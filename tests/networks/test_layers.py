@@ -78,6 +78,8 @@ def test_silu_and_its_derivatives_are_the_formulas():
     np.testing.assert_allclose(jax.jvp(silu, (given,), (jnp.ones_like(given),))[1], slope(x), atol=1e-6)
     second = jax.grad(lambda x: jax.grad(lambda x: silu(x).sum())(x).sum())(given)
     np.testing.assert_allclose(second, (slope(x + 1e-4) - slope(x - 1e-4)) / 2e-4, atol=1e-5)
+    half = jnp.linspace(-8, 8, 100, dtype=jnp.bfloat16)
+    np.testing.assert_allclose(np.float64(silu(half)), formula(np.float64(half)), rtol=2**-8)
 
 
 def test_groups_are_ddpms_from_128_channels_and_never_single_channels():
@@ -102,6 +104,9 @@ def test_dropout_follows_the_example_and_the_layer():
     np.testing.assert_array_equal(Two(train=False).apply({}, x, None)[0], x)
     with pytest.raises(InputError, match="keys"):
         Two(train=True).apply({}, x, None)
+    for rate in (-0.1, 1.0, 1.5):
+        with pytest.raises(InputError, match=f"dropout={rate}"):
+            Dropout(rate, train=True).apply({}, x, keys)
 
 
 def test_sinusoidal_embedding_is_the_formula():

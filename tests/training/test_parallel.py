@@ -149,11 +149,11 @@ def test_a_network_used_several_times_in_a_step_is_gathered_once(tiny, name):
     settings = load("configs/digits/vae_gan.py") if name == "vae_gan" else tiny(name)
     gathered, scattered, divided, table = gathered_and_scattered(settings)
     counts = {network: sum(jax.tree.leaves(tree)) for network, tree in divided.items()}
-    updates = {name: player.updates for name, player in table.items()}
-    # less where a player needs no whole network, as an encoder not the critic's last layer
-    assert all(counts.values()) and gathered <= sum(counts.values()) * sum(updates.values())
-    own = {name: sum(counts[network] for network in player.networks) for name, player in table.items()}
-    assert scattered == sum(own[name] * updates[name] for name in table)
+    updates = {player: table[player].updates for player in table}
+    # fewer gathers where a player needs no whole network, as an encoder not the critic's last layer
+    own = {player: sum(counts[network] for network in table[player].networks) for player in table}
+    assert all(own.values()) and scattered == sum(own[player] * updates[player] for player in table)
+    assert scattered <= gathered <= sum(counts.values()) * sum(updates.values())
 
 
 @pytest.mark.slow
