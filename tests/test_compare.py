@@ -42,6 +42,7 @@ def test_compare_trains_measures_and_reports(monkeypatch, tmp_path):
     assert again["requirements"] == ["latency_ms<=1e6"]
 
 
+@pytest.mark.slow
 def test_variants_that_differ_in_sampling_share_a_training_run(monkeypatch, tmp_path):
     monkeypatch.setenv("JAXGEN_CACHE", str(tmp_path / "cache"))
     experiment = config_lib.load("experiments/ablations/eta.py:smoke")

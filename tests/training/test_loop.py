@@ -185,6 +185,7 @@ def test_divergence_stops_with_the_last_good_checkpoint(tiny, tmp_path):
     assert curve(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_best_is_kept_beside_the_latest(tiny, tmp_path, monkeypatch):
     config = tiny("vae")
     config.checkpoint.update(best="validation/model/loss", keep=1, every=3)

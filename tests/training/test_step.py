@@ -267,7 +267,8 @@ def on_one_device(system):
     return train(config_of(system), parallel.one_device())
 
 
-@SYSTEMS
+# nearly all that a VAE is made of is in the VAE-GAN too
+@pytest.mark.parametrize("system", [pytest.param("vae", marks=pytest.mark.slow), "gan", "vae_gan", "ddpm"])
 @pytest.mark.parametrize("way", WAYS)
 def test_eight_devices_give_the_numbers_of_one(system, way):
     """With flips, dropout, label dropout, latent and path noise, lazy and late terms and spectral norm's state."""
