@@ -125,7 +125,7 @@ def test_gradients_reach_every_parameter(name):
         assert np.abs(g).max() > 1e-6, place
 
 
-@pytest.mark.parametrize("name", ["unet", "dit"])
+@pytest.mark.parametrize("name", [pytest.param("unet", marks=pytest.mark.slow), "dit"])
 @pytest.mark.parametrize("remat", ["full", "dots"])
 def test_remat_changes_no_gradient_and_no_parameter_name(name, remat):
     net, variables, _, run = prepared(name)

@@ -45,7 +45,7 @@ class Setup:
         return jax.device_get(self.way.leave(self.state)), history
 
 
-@pytest.mark.parametrize("name", ["vae", "gan", "diffusion"])
+@pytest.mark.parametrize("name", ["vae", "gan", pytest.param("diffusion", marks=pytest.mark.slow)])
 def test_any_division_into_calls_ends_in_the_same_bits(tiny, name):
     whole, history = Setup(tiny(name), parallel.one_device(), 5).run(5, 5)
     parts, other = Setup(tiny(name), parallel.one_device(), 5).run(1, 3, 2, 4)
@@ -53,7 +53,8 @@ def test_any_division_into_calls_ends_in_the_same_bits(tiny, name):
     assert history == other
 
 
-@pytest.mark.parametrize("way", WAYS)
+# "one device": as in the test before
+@pytest.mark.parametrize("way", [pytest.param(way, marks=pytest.mark.slow) if way == "one device" else way for way in WAYS])
 def test_calls_of_several_steps_are_single_steps(tiny, way):
     """Against batches from the host, one step at a time, on one device; of the system with several batches a step."""
     config = tiny("gan")

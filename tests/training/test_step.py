@@ -285,7 +285,7 @@ def test_eight_devices_give_the_numbers_of_one(system, way):
     assert jax.tree.map(np.shape, final.params) == jax.tree.map(np.shape, reference_state.params)
 
 
-@pytest.mark.parametrize(("system", "accumulate"), [("vae", 4), ("ddpm", 2)])
+@pytest.mark.parametrize(("system", "accumulate"), [pytest.param("vae", 4, marks=pytest.mark.slow), ("ddpm", 2)])
 def test_micro_batches_do_not_change_the_update(system, accumulate):
     """SGD, so that a parameter moves by its gradient."""
 
