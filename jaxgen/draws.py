@@ -23,7 +23,7 @@ def uniform(keys: Key[Array, "B"], shape: tuple[int, ...], salt: int) -> Float[A
     place = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(1, *shape)
     # What JAX itself draws from the key is unrelated: it has 20 rounds, and 0 in place of the salt.
     bits, _ = threefry(key_0, key_1, jnp.uint32(salt), place, rounds=13)
-    return (bits >> 8).astype(jnp.int32).astype(jnp.float32) * 2.0**-24
+    return (bits >> 8).astype(jnp.float32) * 2.0**-24
 
 
 def threefry(

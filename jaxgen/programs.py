@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.extend.core import get_opaque_trace_state
 
 # Dense bfloat16 FLOP/s, as their makers publish them (data sheets of NVIDIA and Google Cloud's TPU pages).
 PEAK_FLOPS = {
@@ -28,8 +29,13 @@ PEAK_FLOPS = {
 CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
 
 
+_trace = functools.partial(get_opaque_trace_state, convention="jaxgen")
+OUTSIDE = _trace()  # where no function is being traced
+
+
 def jit(function: Callable, **options: Any) -> Callable:
-    """`jax.jit` (calls and `lower`) with the compiler options that suit the backend, which hold for the outermost function."""
+    """`jax.jit` (calls and `lower`) with the compiler options that suit the backend, which JAX takes for the outermost
+    function only."""
     inner = jax.jit(function, **options)
     if not _compiler_options():
         return inner
@@ -37,8 +43,7 @@ def jit(function: Callable, **options: Any) -> Callable:
 
     @functools.wraps(function)
     def call(*args, **kwargs):
-        nested = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((args, kwargs)))
-        return (inner if nested else outer)(*args, **kwargs)
+        return (outer if _trace() == OUTSIDE else inner)(*args, **kwargs)
 
     call.lower = outer.lower
     return call

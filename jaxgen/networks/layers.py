@@ -1,4 +1,4 @@
-"""Layers that several networks share: normalisation, dropout, attention, time embedding, up-sampling, spectral normalisation;
+"""Layers that several networks share: normalisation, dropout, attention, time embedding, spectral normalisation;
 and rematerialisation."""
 
 import itertools

@@ -128,7 +128,18 @@ def test_convolutions_use_all_cores_and_compiled_functions_nest():
     assert text.count(" convolution(") == 1 and "__ynn_fusion" not in text
     nested = jax.jit(lambda x: 2 * function(x, kernel))(x)
     np.testing.assert_allclose(nested, 2 * function(x, kernel), rtol=1e-5)
+    constant = jax.jit(lambda y: y + function(np.asarray(x), np.asarray(kernel)))(0.0)
+    np.testing.assert_allclose(constant, function(x, kernel), rtol=1e-5)
     assert jax.eval_shape(function, x, kernel).shape == x.shape
+
+
+def test_a_matrix_product_takes_no_convolution_along():
+    def block(x, kernel, matrix):
+        return convolve(x, kernel) + x @ matrix
+
+    arguments = jnp.ones((16, 28, 28, 32)), jnp.ones((3, 3, 32, 32)), jnp.ones((32, 32))
+    text = programs.jit(block).lower(*arguments).compile().as_text()
+    assert " convolution(" in text[text.index("\nENTRY") :], "by itself, not within a fusion"
 
 
 def test_compiler_options_that_are_unknown_are_not_used(monkeypatch):
