@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from flax import struct
 from flax.core.meta import AxisMetadata
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxgen import programs
@@ -142,7 +143,8 @@ class Parallel(NamedTuple):
 
     def mean(self, tree, specs):
         """Inside `per_device`: the mean over all devices of gradients, which along divided dimensions `gather` has
-        summed already. One all-reduce for all leaves (two where some are divided and some are not).
+        summed already. One all-reduce for all leaves (two where some are divided and some are not): as XLA takes at most 256
+        arrays into one, vectors and scalars, which are the most and the smallest, go as one array.
         """
         if not self.axes:
             return tree
@@ -150,11 +152,15 @@ class Parallel(NamedTuple):
         done = [frozenset(jax.tree.leaves(tuple(spec))) for spec in structure.flatten_up_to(specs)]
         for kind in set(done):
             axes = tuple(a for a in self.axes if a not in kind and self.mesh.shape[a] > 1)
-            chosen = [i for i, each in enumerate(done) if each == kind]
-            sums = jax.lax.psum([leaves[i] for i in chosen], axes) if axes else [leaves[i] for i in chosen]
-            for i, total in zip(chosen, sums, strict=True):
-                leaves[i] = total / self.mesh.size
-        return jax.tree.unflatten(structure, leaves)
+            if not axes:
+                continue
+            chosen = sorted((i for i, each in enumerate(done) if each == kind), key=lambda i: leaves[i].ndim < 2)
+            large = [leaves[i] for i in chosen if leaves[i].ndim >= 2]
+            vector, separate = ravel_pytree([leaves[i] for i in chosen[len(large) :]])
+            *large, vector = jax.lax.psum([*large, vector], axes)
+            for i, total in zip(chosen, large + separate(vector), strict=True):
+                leaves[i] = total
+        return jax.tree.unflatten(structure, [total / self.mesh.size for total in leaves])
 
     @property
     def _stacked(self) -> NamedSharding:

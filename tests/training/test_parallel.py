@@ -111,6 +111,24 @@ def test_one_all_reduce_per_update_and_nothing_else(tiny, name, mode):
     assert found == {"all-reduce": updates}
 
 
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_one_all_reduce_also_of_more_arrays_than_xla_takes_into_one(mode):
+    way, draw = parallel.build(mode), np.random.default_rng(0)
+    shapes = [(3,), (), (2, 5), (1,)] * 75  # 300 arrays; XLA's limit is 256
+    grads = [np.float32(draw.normal(size=(DEVICES, *shape))) for shape in shapes]
+    specs = [PartitionSpec()] * len(shapes)
+    if mode == "jit":
+        rows, everywhere = way.batch_spec(), PartitionSpec()
+        run = jax.jit(way.per_device(lambda x: way.mean([g[0] for g in x], specs), in_specs=(rows,), out_specs=everywhere))
+    else:
+        run = jax.pmap(lambda x: way.mean(x, specs), axis_name=parallel.BATCH)
+    text = run.lower(grads).compile().as_text()
+    assert collections.Counter(COLLECTIVES.findall(text)) == {"all-reduce": 1}
+    for given, found in zip(grads, run(grads), strict=True):
+        found = found[0] if mode == "pmap" else found
+        np.testing.assert_allclose(found, given.mean(0), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["vae", "gan", "diffusion"])
 def test_divided_parameters_are_gathered_and_gradients_scattered(tiny, name):
     """Whole parameters and whole gradients cross once each; the rest (small leaves, means) goes in one all-reduce."""
