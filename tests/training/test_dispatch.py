@@ -53,8 +53,8 @@ def test_any_division_into_calls_ends_in_the_same_bits(tiny, name):
     assert history == other
 
 
-# "one device": as in the test before
-@pytest.mark.parametrize("way", [pytest.param(way, marks=pytest.mark.slow) if way == "one device" else way for way in WAYS])
+# "one device": as in the test before; pmap: as jit, but for the compiler's part
+@pytest.mark.parametrize("way", ["jit", "fsdp", *(pytest.param(way, marks=pytest.mark.slow) for way in ("one device", "pmap"))])
 def test_calls_of_several_steps_are_single_steps(tiny, way):
     """Against batches from the host, one step at a time, on one device; of the system with several batches a step."""
     config = tiny("gan")
