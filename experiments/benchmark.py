@@ -1,18 +1,20 @@
 """Images per second of the train step beside the same step in PyTorch, eager and compiled.
 
-    python experiments/benchmark.py [--out=benchmarks/results/benchmark.json] [--only=NAME] [--smoke]
+    python experiments/benchmark.py [--out=benchmarks/results/benchmark.json] [--only=NAME]
+    [--smoke]
 
-Both sides train the same network with the same loss, Adam, moving average, batch and precision, on uint8 images. Ours is
-what `jaxgen train` runs: ten steps in a call, on data kept on the device; PyTorch's batches come from host memory. The
-networks are compared before anything is timed: with the same parameters their outputs in float32 differ by less than 1e-4
-of the largest. With a GPU that both JAX and PyTorch can use, three larger workloads in bfloat16 are added, and the
-sampler's time per step over the bare network's.
+Both sides train the same network with the same loss, Adam, moving average, batch and precision, on
+uint8 images. Ours is what `jaxgen train` runs: ten steps in a call, on data kept on the device;
+PyTorch's batches come from host memory. The networks are compared before anything is timed: with
+the same parameters their outputs in float32 differ by less than 1e-4 of the largest. With a GPU
+that both JAX and PyTorch can use, three larger workloads in bfloat16 are added, and the sampler's
+time per step over the bare network's.
 
-Protocol: each side has a process of its own and all cores, or the GPU; repeats in turn, of so many steps that each takes
-about two seconds; the ratio is the median over the repeats.
+Protocol: each side has a process of its own and all cores, or the GPU; repeats in turn, of so many
+steps that each takes about two seconds; the ratio is the median over the repeats.
 
-PyTorch is no dependency: pip install torch (for a CPU: --index-url https://download.pytorch.org/whl/cpu)
-"""
+PyTorch is no dependency: pip install torch (for a CPU: --index-url
+https://download.pytorch.org/whl/cpu)"""
 
 import importlib.metadata
 import importlib.util
@@ -30,7 +32,9 @@ OURS, EAGER, COMPILED = "jaxgen", "PyTorch eager", "PyTorch compiled"
 
 
 class Workload(NamedTuple):
-    """A config file with dotted overrides, the denoiser's fields in place of the file's, and the target against eager PyTorch."""
+    """A config file with dotted overrides, the denoiser's fields in place of the file's, and the
+    target against eager PyTorch.
+    """
 
     config: str
     overrides: Mapping[str, Any]
@@ -40,7 +44,9 @@ class Workload(NamedTuple):
 
 
 def diffusion(size: int, channels: int, batch: int, **overrides: Any) -> dict[str, Any]:
-    """configs/cifar10/ddpm.py on random images, with what the PyTorch side has not (clipping, warm-up, flips) switched off."""
+    """configs/cifar10/ddpm.py on random images, with what the PyTorch side has not (clipping,
+    warm-up, flips) switched off.
+    """
     return {
         "data.source": "synthetic", "data.image_shape": (size, size, channels), "data.flip": False,
         "train.batch_size": batch, "players.denoiser.optimizer.clip": 0.0, "players.denoiser.optimizer.warmup": 0, **overrides,
@@ -51,12 +57,22 @@ DDPM, BF16 = "cifar10/ddpm.py", {"precision.compute": "bfloat16"}
 LATENT = {"data.num_classes": 1000, "conditional": True, **BF16}
 SMALL = dict(name="unet", channels=32, blocks=2, dropout=0.1)
 WORKLOADS = {
-    "mlp_vae": Workload("mnist/vae.py", {"data.source": "synthetic", "data.train": "train"}, target=1.8),
-    "unet_28": Workload(DDPM, diffusion(28, 1, 64), dict(SMALL, multipliers=(1, 2, 2), attention=(7,)), target=1.0),
-    "unet_8": Workload(DDPM, diffusion(8, 1, 128), dict(SMALL, multipliers=(1, 2), attention=(4,)), target=0.8),
+    "mlp_vae": Workload(
+        "mnist/vae.py", {"data.source": "synthetic", "data.train": "train"}, target=1.8
+    ),
+    "unet_28": Workload(
+        DDPM, diffusion(28, 1, 64), dict(SMALL, multipliers=(1, 2, 2), attention=(7,)), target=1.0
+    ),
+    "unet_8": Workload(
+        DDPM, diffusion(8, 1, 128), dict(SMALL, multipliers=(1, 2), attention=(4,)), target=0.8
+    ),
     "unet_cifar10": Workload(DDPM, diffusion(32, 3, 128, **BF16), target=1.0, gpu=True),
-    "dit_b2": Workload(DDPM, diffusion(32, 4, 128, **LATENT), dict(name="dit", size="B/2"), target=1.0, gpu=True),
-    "dit_xl2": Workload(DDPM, diffusion(32, 4, 32, **LATENT), dict(name="dit", size="XL/2"), target=1.0, gpu=True),
+    "dit_b2": Workload(
+        DDPM, diffusion(32, 4, 128, **LATENT), dict(name="dit", size="B/2"), target=1.0, gpu=True
+    ),
+    "dit_xl2": Workload(
+        DDPM, diffusion(32, 4, 32, **LATENT), dict(name="dit", size="XL/2"), target=1.0, gpu=True
+    ),
 }
 
 
@@ -79,7 +95,9 @@ def peer(settings):
 
     size, _, channels = settings.data.image_shape
     if settings.family == "autoencoder":
-        loss = peers.VAELoss(size * size * channels, settings.model.encoder.hidden, settings.model.latent)
+        loss = peers.VAELoss(
+            size * size * channels, settings.model.encoder.hidden, settings.model.latent
+        )
         return loss, {"encoder": loss.encoder, "decoder": loss.decoder}
     options, num_classes = settings.model.denoiser.to_dict(), classes(settings)
     if options["name"] == "unet":
@@ -89,7 +107,9 @@ def peer(settings):
 
         del options["name"]
         shape = dit.dit_size(options.pop("size")) | options
-        positions = dit.position_embedding(size // shape["patch"], size // shape["patch"], shape["width"])
+        positions = dit.position_embedding(
+            size // shape["patch"], size // shape["patch"], shape["width"]
+        )
         network = peers.DiT(channels, size, num_classes=num_classes, positions=positions, **shape)
     return peers.DenoisingLoss(network, num_classes), {"denoiser": network}
 
@@ -99,7 +119,9 @@ def classes(settings) -> int:
 
 
 def largest_difference(name: str) -> Callable[[], float]:
-    """The networks' largest difference in float32, relative to the largest output; from random parameters, on a CPU."""
+    """The networks' largest difference in float32, relative to the largest output; from random
+    parameters, on a CPU.
+    """
     import jax
 
     jax.config.update("jax_platforms", "cpu")
@@ -125,7 +147,9 @@ def largest_difference(name: str) -> Callable[[], float]:
             options["outputs"] = 2 * settings.model.latent
         if network == "decoder":
             options["image_shape"] = settings.data.image_shape
-        return networks.build(**options, **({"num_classes": classes(settings)} if network == "denoiser" else {}))
+        return networks.build(
+            **options, **({"num_classes": classes(settings)} if network == "denoiser" else {})
+        )
 
     def random(leaf):
         fan_in = leaf.size // leaf.shape[-1] if leaf.ndim > 1 else 100
@@ -188,7 +212,9 @@ def theirs(name: str, compiled: bool, device: str) -> Callable[[int], float]:
 
 
 def sampler(name: str, bare: bool) -> Callable[[int], float]:
-    """Seconds per step of DDIM on 16 images by the library's sampler, or of calls of the bare network."""
+    """Seconds per step of DDIM on 16 images by the library's sampler, or of calls of the bare
+    network.
+    """
     import jax
 
     from jaxgen import families, networks
@@ -200,9 +226,15 @@ def sampler(name: str, bare: bool) -> Callable[[int], float]:
     variables = jax.jit(family.init)(jax.random.key(0), images)
     keys = jax.random.split(jax.random.key(1), batch)
     options = settings.model.denoiser.to_dict()
-    network = networks.build(**options, num_classes=classes(settings), dtype=settings.precision.compute)
+    network = networks.build(
+        **options, num_classes=classes(settings), dtype=settings.precision.compute
+    )
     whole = jax.jit(lambda v, keys: family.sample(v, keys, label, steps=SAMPLER_STEPS, eta=0.0))
-    single = jax.jit(lambda v, x: network.apply({"params": v["params"]["denoiser"]}, x, np.full(batch, 0.5, np.float32), label))
+    single = jax.jit(
+        lambda v, x: network.apply(
+            {"params": v["params"]["denoiser"]}, x, np.full(batch, 0.5, np.float32), label
+        )
+    )
 
     def run(calls: int) -> float:
         start = time.perf_counter()
@@ -221,19 +253,37 @@ def sampler(name: str, bare: bool) -> Callable[[int], float]:
 
 
 def check(name: str) -> float:
-    """The largest difference of the two networks; RuntimeError where they are not the same function."""
+    """The largest difference of the two networks; RuntimeError where they are not the same
+    function.
+    """
     with common.in_process(largest_difference, name) as run:
         difference = run()
     if not difference < TOLERANCE:
-        raise RuntimeError(f"{name}: the networks' outputs differ by {difference:.1e}: they are not the same function")
+        raise RuntimeError(
+            f"{name}: the networks' outputs differ by {difference:.1e}: they are not the same "
+            f"function"
+        )
     return difference
 
 
 def measure(name: str, smoke: bool, device: str) -> dict[str, Any]:
-    """Images per second of all sides in turn, ratios to each PyTorch side, and why a side is missing."""
-    result = {"difference": check(name), "target": WORKLOADS[name].target, "missing": {}, "ratio": {}}
-    makers = {OURS: (ours, name), EAGER: (theirs, name, False, device), COMPILED: (theirs, name, True, device)}
-    rates, steps = common.race(makers, repeats=2 if smoke else 15, seconds=0.0 if smoke else 2.0, missing=result["missing"])
+    """Images per second of all sides in turn, ratios to each PyTorch side, and why a side is
+    missing.
+    """
+    result = {
+        "difference": check(name),
+        "target": WORKLOADS[name].target,
+        "missing": {},
+        "ratio": {},
+    }
+    makers = {
+        OURS: (ours, name),
+        EAGER: (theirs, name, False, device),
+        COMPILED: (theirs, name, True, device),
+    }
+    rates, steps = common.race(
+        makers, repeats=2 if smoke else 15, seconds=0.0 if smoke else 2.0, missing=result["missing"]
+    )
     result.update(images_per_second=rates, steps_per_repeat=steps)
     for side in (EAGER, COMPILED):
         if OURS in rates and side in rates:
@@ -267,7 +317,9 @@ def report(name: str, result: Mapping[str, Any]) -> None:
 def sampler_overhead(name: str, smoke: bool) -> dict[str, Any]:
     """Seconds per step of the sampler over seconds of the bare network."""
     makers = {"sampler": (sampler, name, False), "network": (sampler, name, True)}
-    seconds, _ = common.race(makers, repeats=2 if smoke else 7, seconds=0.0 if smoke else 2.0, missing={})
+    seconds, _ = common.race(
+        makers, repeats=2 if smoke else 7, seconds=0.0 if smoke else 2.0, missing={}
+    )
     ratio = common.compare(seconds, "sampler", "network")
     common.show(f"s a step, {name}", seconds)
     common.verdict("sampler / bare network", ratio, "<= 1.1 x")
@@ -277,8 +329,12 @@ def sampler_overhead(name: str, smoke: bool) -> dict[str, Any]:
 def main(arguments=None) -> None:
     options = common.parse(arguments, only=list(WORKLOADS))
     if importlib.util.find_spec("torch") is None:
-        raise SystemExit("PyTorch is missing: pip install torch --index-url https://download.pytorch.org/whl/cpu")
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the sides share a GPU's memory
+        raise SystemExit(
+            "PyTorch is missing: pip install torch --index-url https://download.pytorch.org/whl/cpu"
+        )
+    os.environ.setdefault(
+        "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
+    )  # the sides share a GPU's memory
     gpu = have_gpu()
     chosen = [n for n, w in WORKLOADS.items() if options.only in ("", n) and (gpu or not w.gpu)]
     if not chosen:

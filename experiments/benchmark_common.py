@@ -1,4 +1,6 @@
-"""What the benchmarks share: interleaved repeats, sides in processes of their own, the record and its table."""
+"""What the benchmarks share: interleaved repeats, sides in processes of their own, the record and
+its table.
+"""
 
 import argparse
 import contextlib
@@ -32,11 +34,11 @@ def _serve(connection, make, arguments) -> None:
 
 @contextlib.contextmanager
 def in_process(make: Callable[..., Callable], *arguments: Any) -> Iterator[Callable]:
-    """The function that `make(*arguments)` returns, living in a process of its own, where calls run one at a time.
+    """The function that `make(*arguments)` returns, living in a process of its own, where calls run
+    one at a time.
 
-    Two libraries in one process disturb each other: idle threads of one spin on the cores that the other computes on.
-    Raises RuntimeError, with the reason, where `make` fails.
-    """
+    Two libraries in one process disturb each other: idle threads of one spin on the cores that the
+    other computes on. Raises RuntimeError, with the reason, where `make` fails."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, make, arguments), daemon=True)
@@ -61,7 +63,9 @@ def in_process(make: Callable[..., Callable], *arguments: Any) -> Iterator[Calla
 
 
 def interleave(sides: Mapping[str, Side], repeats: int) -> dict[str, list[float]]:
-    """The sides' measurements, taken in turn (A B A B ...) so that a change of the machine's load meets all of them."""
+    """The sides' measurements, taken in turn (A B A B ...) so that a change of the machine's load
+    meets all of them.
+    """
     measured = {name: [] for name in sides}
     for _ in range(repeats):
         for name, side in sides.items():
@@ -72,11 +76,11 @@ def interleave(sides: Mapping[str, Side], repeats: int) -> dict[str, list[float]
 def race(
     makers: Mapping[str, tuple], repeats: int, seconds: float, missing: dict[str, str]
 ) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """(the sides' measurements taken in turn, steps per repeat by side), each side `make(*arguments)` in its own process.
+    """(the sides' measurements taken in turn, steps per repeat by side), each side
+    `make(*arguments)` in its own process.
 
-    A side is a function of the number of steps, chosen so that a repeat takes about `seconds`. The first has to run; why
-    another one cannot is noted in `missing`.
-    """
+    A side is a function of the number of steps, chosen so that a repeat takes about `seconds`. The
+    first has to run; why another one cannot is noted in `missing`."""
     with contextlib.ExitStack() as stack:
         sides, steps = {}, {}
         for name, (make, *arguments) in makers.items():
@@ -95,8 +99,9 @@ def race(
 
 
 def trainer(settings: Any, longest: int) -> tuple[Callable[[int], float], Any]:
-    """(function that measures steps per second over so many steps, cost of the compiled program): the system trained as
-    `jaxgen train` does it, `longest` steps in a call, on data kept on the device."""
+    """(function that measures steps per second over so many steps, cost of the compiled program):
+    the system trained as `jaxgen train` does it, `longest` steps in a call, on data kept on the
+    device."""
     import jax
     import numpy as np
 
@@ -108,7 +113,11 @@ def trainer(settings: Any, longest: int) -> tuple[Callable[[int], float], Any]:
     per_step, way = players.batches_per_step(table), parallel.build()
     feed = dispatch.resident(loop.load_source(settings, "train"), settings, per_step, way)
     calls = dispatch.build(
-        step.build(settings, family, table, way), feed, per_step * settings.train.batch_size, longest, way
+        step.build(settings, family, table, way),
+        feed,
+        per_step * settings.train.batch_size,
+        longest,
+        way,
     )
     now = way.enter(way.create(state.initial(settings, family, table)))
     cost = calls.compile(now, feed.load(longest), longest)
@@ -133,9 +142,11 @@ def compare(measured: Mapping[str, list[float]], ours: str, theirs: str) -> dict
     return {"median": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)}
 
 
-def parse(arguments: Sequence[str] | None = None, only: Sequence[str] = (), **texts: str) -> argparse.Namespace:
-    """--out and --smoke; --only, where there are several things to measure; and an option of text for each of `texts`,
-    which explain them."""
+def parse(
+    arguments: Sequence[str] | None = None, only: Sequence[str] = (), **texts: str
+) -> argparse.Namespace:
+    """--out and --smoke; --only, where there are several things to measure; and an option of text
+    for each of `texts`, which explain them."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", default="", help="JSON file to write")
     parser.add_argument("--smoke", action="store_true", help="next to no work, to see that it runs")
@@ -147,10 +158,14 @@ def parse(arguments: Sequence[str] | None = None, only: Sequence[str] = (), **te
 
 
 def record(doc: str, **fields: Any) -> dict[str, Any]:
-    """`fields` beside what is needed to read them: the protocol stated in a script's docstring, machine, load, commit."""
+    """`fields` beside what is needed to read them: the protocol stated in a script's docstring,
+    machine, load, commit.
+    """
     from jaxgen.evaluation import record
 
-    stated = next(" ".join(part.split()) for part in doc.split("\n\n") if part.startswith("Protocol:"))
+    stated = next(
+        " ".join(part.split()) for part in doc.split("\n\n") if part.startswith("Protocol:")
+    )
     where = {"machine": record.machine(), "load": os.getloadavg()[0], "commit": record.commit()}
     return {"protocol": stated, **fields, **where}
 
@@ -168,9 +183,14 @@ def show(unit: str, measured: Mapping[str, list[float]]) -> None:
     """A line per side."""
     print(f"{'':>28}  {'median':>10} {'lowest':>10} {'highest':>10}  {unit}")
     for name, values in measured.items():
-        print(f"{name:>28}  {statistics.median(values):10.4g} {min(values):10.4g} {max(values):10.4g}")
+        print(
+            f"{name:>28}  {statistics.median(values):10.4g} {min(values):10.4g} {max(values):10.4g}"
+        )
 
 
 def verdict(what: str, ratio: Mapping[str, float], target: str) -> None:
     """The line to look at."""
-    print(f"{what}: {ratio['median']:.2f} x (repeats {ratio['lowest']:.2f} to {ratio['highest']:.2f}); target {target}")
+    print(
+        f"{what}: {ratio['median']:.2f} x (repeats {ratio['lowest']:.2f} to "
+        f"{ratio['highest']:.2f}); target {target}"
+    )

@@ -1,16 +1,20 @@
-"""Images per second of the FID's 768-dimensional Inception features against the same network in eager PyTorch.
+"""Images per second of the FID's 768-dimensional Inception features against the same network in
+eager PyTorch.
 
-    JAXGEN_INCEPTION=<weights> python experiments/benchmark_inception.py [--out=benchmarks/results/inception.json] [--smoke]
+    JAXGEN_INCEPTION=<weights> python experiments/benchmark_inception.py
+    [--out=benchmarks/results/inception.json] [--smoke]
 
-Both sides take uint8 images of 32x32, resize them bilinearly as pytorch-fid does, and run the trunk up to Mixed_6e in float32 with
-batch norm folded into the convolutions. jaxgen is `inception.extractor` as users call it. PyTorch runs under inference_mode
-in two memory formats: the one in which its ports of this network run (NCHW), and channels_last, which is faster on CPUs.
+Both sides take uint8 images of 32x32, resize them bilinearly as pytorch-fid does, and run the trunk
+up to Mixed_6e in float32 with batch norm folded into the convolutions. jaxgen is
+`inception.extractor` as users call it. PyTorch runs under inference_mode in two memory formats: the
+one in which its ports of this network run (NCHW), and channels_last, which is faster on CPUs.
 
-Protocol: each side has a process of its own and all cores; 11 repeats of 2 batches of 32 images in turn; features of all sides
-must agree to 1e-4; a ratio is the median over the repeats. Target: at least 0.9 x PyTorch as its ports run.
+Protocol: each side has a process of its own and all cores; 11 repeats of 2 batches of 32 images in
+turn; features of all sides must agree to 1e-4; a ratio is the median over the repeats. Target: at
+least 0.9 x PyTorch as its ports run.
 
-Needs a file of weights with the trunk, and PyTorch: pip install torch --index-url https://download.pytorch.org/whl/cpu
-"""
+Needs a file of weights with the trunk, and PyTorch: pip install torch --index-url
+https://download.pytorch.org/whl/cpu"""
 
 import importlib.metadata
 import importlib.util
@@ -57,7 +61,9 @@ def pytorch(memory_format: str, threads: int):
     layout = getattr(torch, memory_format)
     weights = {}
     for name, value in inception.load(os.environ[inception.VARIABLE], 768).items():
-        tensor = torch.from_numpy(np.ascontiguousarray(value.transpose(3, 2, 0, 1) if value.ndim == 4 else value))
+        tensor = torch.from_numpy(
+            np.ascontiguousarray(value.transpose(3, 2, 0, 1) if value.ndim == 4 else value)
+        )
         weights[name] = tensor.contiguous(memory_format=layout) if tensor.ndim == 4 else tensor
 
     def conv(name, x, stride=1, same=True):
@@ -72,7 +78,10 @@ def pytorch(memory_format: str, threads: int):
 
     def block(name, long, double, parts, x):
         pooled = functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-        branches = conv(f"{name}.branch1x1", x), *(chain(f"{name}.{b}", n, x) for b, n in ((long, parts[0]), (double, parts[1])))
+        branches = (
+            conv(f"{name}.branch1x1", x),
+            *(chain(f"{name}.{b}", n, x) for b, n in ((long, parts[0]), (double, parts[1]))),
+        )
         return torch.cat([*branches, conv(f"{name}.branch_pool", pooled)], 1)
 
     def network(x):
@@ -82,14 +91,24 @@ def pytorch(memory_format: str, threads: int):
         for name in ("Mixed_5b", "Mixed_5c", "Mixed_5d"):
             x = block(name, "branch5x5", "branch3x3dbl", (2, 3), x)
         double = conv("Mixed_6a.branch3x3dbl_3", chain("Mixed_6a.branch3x3dbl", 2, x), 2, False)
-        x = torch.cat([conv("Mixed_6a.branch3x3", x, 2, False), double, functional.max_pool2d(x, 3, 2)], 1)
+        x = torch.cat(
+            [conv("Mixed_6a.branch3x3", x, 2, False), double, functional.max_pool2d(x, 3, 2)], 1
+        )
         for name in ("Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"):
             x = block(name, "branch7x7", "branch7x7dbl", (3, 5), x)
         return x.mean((2, 3))
 
     def batch(data):
-        x = torch.from_numpy(data).permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=layout)
-        x = functional.interpolate(x, (inception.SIZE, inception.SIZE), mode="bilinear", align_corners=False)
+        x = (
+            torch.from_numpy(data)
+            .permute(0, 3, 1, 2)
+            .float()
+            .div_(255)
+            .contiguous(memory_format=layout)
+        )
+        x = functional.interpolate(
+            x, (inception.SIZE, inception.SIZE), mode="bilinear", align_corners=False
+        )
         return network(2 * x - 1).numpy()
 
     @torch.inference_mode()
@@ -102,7 +121,9 @@ def pytorch(memory_format: str, threads: int):
 def main(arguments=None) -> None:
     options = common.parse(arguments)
     if importlib.util.find_spec("torch") is None:
-        raise SystemExit("PyTorch is missing: pip install torch --index-url https://download.pytorch.org/whl/cpu")
+        raise SystemExit(
+            "PyTorch is missing: pip install torch --index-url https://download.pytorch.org/whl/cpu"
+        )
     if not os.path.isfile(os.environ.get(inception.VARIABLE, "")):
         raise SystemExit(f"set {inception.VARIABLE} to a file of Inception weights")
     repeats, batches = (3, 1) if options.smoke else (11, 2)
@@ -116,8 +137,12 @@ def main(arguments=None) -> None:
         features = [side(1)[1] for side in sides.values()]
         difference = max(float(np.abs(features[0] - other).max()) for other in features[1:])
         if difference > 1e-4:
-            raise SystemExit(f"the sides do not compute the same: features differ by {difference:.2g}")
-        speeds = common.interleave({name: lambda side=side: side(batches)[0] for name, side in sides.items()}, repeats)
+            raise SystemExit(
+                f"the sides do not compute the same: features differ by {difference:.2g}"
+            )
+        speeds = common.interleave(
+            {name: lambda side=side: side(batches)[0] for name, side in sides.items()}, repeats
+        )
     ratio = common.compare(speeds, "jaxgen", "PyTorch")
     to_channels_last = common.compare(speeds, "jaxgen", "PyTorch channels_last")
     common.show("images/s", speeds)

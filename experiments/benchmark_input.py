@@ -1,17 +1,18 @@
-"""Images per second from disk to batches, and what finding and gathering a batch adds to a step whose images live on the device.
+"""Images per second from disk to batches, and what finding and gathering a batch adds to a step
+whose images live on the device.
 
-    python experiments/benchmark_input.py [--data_dir=~/tensorflow_datasets] [--out=benchmarks/results/input.json] [--smoke]
+    python experiments/benchmark_input.py [--data_dir=~/tensorflow_datasets]
+    [--out=benchmarks/results/input.json] [--smoke]
 
-Streams: CIFAR-10's training images, decoded from their PNGs and batched by `jaxgen.data.stream` with threads, one and two
-worker processes; noise that needs no decoding shows what the pipeline itself costs. Device: 10 steps of configs/mnist/vae.py
-in one call, on the same batch each time, and on batches that each step finds by `order.indices` and gathers by
-`data.gather` from 4,096 images.
+Streams: CIFAR-10's training images, decoded from their PNGs and batched by `jaxgen.data.stream`
+with threads, one and two worker processes; noise that needs no decoding shows what the pipeline
+itself costs. Device: 10 steps of configs/mnist/vae.py in one call, on the same batch each time, and
+on batches that each step finds by `order.indices` and gathers by `data.gather` from 4,096 images.
 
-Protocol: batches of 128; 5 repeats in turn; a stream runs 20 batches ahead of the clock, then 200 are timed; per core
-means by the processor time of this process and its workers, which other load does not change; a device repeat is the
-fastest of 20 calls. Target: 20,000 decoded images a second on two cores, or a step on the device's images that takes as
-long as one on a fixed batch.
-"""
+Protocol: batches of 128; 5 repeats in turn; a stream runs 20 batches ahead of the clock, then 200
+are timed; per core means by the processor time of this process and its workers, which other load
+does not change; a device repeat is the fastest of 20 calls. Target: 20,000 decoded images a second
+on two cores, or a step on the device's images that takes as long as one on a fixed batch."""
 
 import contextlib
 import multiprocessing
@@ -28,7 +29,9 @@ from jaxgen import config, data, families, training
 from jaxgen.data import order
 from jaxgen.data.stream import stream
 
-CONFIG = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs", "mnist", "vae.py")
+CONFIG = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs", "mnist", "vae.py"
+)
 BATCH, STEPS = 128, 10
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -43,7 +46,9 @@ def processor_seconds() -> float:
     return total
 
 
-def streamed(records: data.Records, workers: int, batches: int, per_core: dict[str, list[float]], name: str) -> common.Side:
+def streamed(
+    records: data.Records, workers: int, batches: int, per_core: dict[str, list[float]], name: str
+) -> common.Side:
     """Images per second; `per_core[name]` gets those per second of processor time."""
 
     def measure() -> float:
@@ -62,7 +67,9 @@ def streamed(records: data.Records, workers: int, batches: int, per_core: dict[s
 
 def on_device(calls: int) -> dict[str, Callable[[], float]]:
     """Microseconds a step, with a fixed batch and with one that the step gathers."""
-    settings = config.load(CONFIG, {"data.source": "synthetic", "data.train": "train", "train.batch_size": BATCH})
+    settings = config.load(
+        CONFIG, {"data.source": "synthetic", "data.train": "train", "train.batch_size": BATCH}
+    )
     source = training.load_source(settings, "train")
     arrays = jax.device_put(source.arrays)
     size = len(source.images)
@@ -124,8 +131,16 @@ def main(arguments=None) -> None:
     ratio = common.compare(device, "order and gather", "fixed batch")
     common.show("us/step", device)
     common.verdict("step with order and gather / with a fixed batch", ratio, "<= 1.05 x")
-    fields = dict(images_per_second=measured, images_per_second_per_core=per_core, microseconds_per_step=device, ratio=ratio)
-    common.write(options.out, common.record(__doc__, target={"images_per_second": 20_000, "ratio": 1.05}, **fields))
+    fields = dict(
+        images_per_second=measured,
+        images_per_second_per_core=per_core,
+        microseconds_per_step=device,
+        ratio=ratio,
+    )
+    common.write(
+        options.out,
+        common.record(__doc__, target={"images_per_second": 20_000, "ratio": 1.05}, **fields),
+    )
 
 
 if __name__ == "__main__":

@@ -2,14 +2,15 @@
 
     python experiments/benchmark_loop.py [--out=benchmarks/results/loop.json] [--smoke]
 
-Ours is `jaxgen.training.train` as the command runs it: progress bar on a terminal, scalars to metrics.jsonl and
-TensorBoard as often as the config says, a check that the loss is finite; no validation, no sample grids, no checkpoint
-before the end. The hand-written loop shuffles, gathers and steps, and reads one loss as often as ours logs. Two
-systems: configs/mnist/vae.py on synthetic images of MNIST's size, and configs/digits/vae.py, whose steps are short and
-which logs often.
+Ours is `jaxgen.training.train` as the command runs it: progress bar on a terminal, scalars to
+metrics.jsonl and TensorBoard as often as the config says, a check that the loss is finite; no
+validation, no sample grids, no checkpoint before the end. The hand-written loop shuffles, gathers
+and steps, and reads one loss as often as ours logs. Two systems: configs/mnist/vae.py on synthetic
+images of MNIST's size, and configs/digits/vae.py, whose steps are short and which logs often.
 
-Protocol: 7 repeats in turn; on both sides the steps up to the first log are left out, with all that starts and compiles,
-and the rest of 1,500 (mnist) or 3,000 (digits) steps is timed; the ratio is the median over the repeats.
+Protocol: 7 repeats in turn; on both sides the steps up to the first log are left out, with all that
+starts and compiles, and the rest of 1,500 (mnist) or 3,000 (digits) steps is timed; the ratio is
+the median over the repeats.
 Target: at least 0.95 x the hand-written loop's steps per second.
 """
 
@@ -31,7 +32,12 @@ SYSTEMS = {  # name: (config file, overrides, steps)
     "mnist": ("mnist/vae.py", {"data.source": "synthetic", "data.train": "train"}, 1_500),
     "digits": ("digits/vae.py", {}, 3_000),
 }
-QUIET = {"train.eval_every": 0, "train.sample_every": 0, "checkpoint.every": 10**9, "checkpoint.best": ""}
+QUIET = {
+    "train.eval_every": 0,
+    "train.sample_every": 0,
+    "checkpoint.every": 10**9,
+    "checkpoint.best": "",
+}
 
 
 class Terminal(io.StringIO):
@@ -44,7 +50,9 @@ class Terminal(io.StringIO):
 def load(name: str, smoke: bool):
     """The system's config, for this measurement."""
     file, overrides, steps = SYSTEMS[name]
-    settings = config.load(os.path.join(CONFIGS, file), {**overrides, **QUIET, "train.steps": steps})
+    settings = config.load(
+        os.path.join(CONFIGS, file), {**overrides, **QUIET, "train.steps": steps}
+    )
     if smoke:
         settings.train.update(steps=60, log_every=20)
     return settings
@@ -59,7 +67,9 @@ def ours(settings) -> float:
 
 
 def by_hand(settings):
-    """A function that runs the bare loop: steps per second, compilation and the first steps left out."""
+    """A function that runs the bare loop: steps per second, compilation and the first steps left
+    out.
+    """
     source = training.load_source(settings, "train")
     state, step = training.create(settings, families.build(settings))
     rng, size, every = np.random.default_rng(0), settings.train.batch_size, settings.train.log_every
@@ -95,9 +105,15 @@ def main(arguments=None) -> None:
     systems = {}
     for name in SYSTEMS:
         settings = load(name, options.smoke)
-        sides = {"jaxgen train": lambda settings=settings: ours(settings), "by hand": by_hand(settings)}
+        sides = {
+            "jaxgen train": lambda settings=settings: ours(settings),
+            "by hand": by_hand(settings),
+        }
         measured = common.interleave(sides, 2 if options.smoke else 7)
-        systems[name] = {"steps_per_second": measured, "ratio": common.compare(measured, "jaxgen train", "by hand")}
+        systems[name] = {
+            "steps_per_second": measured,
+            "ratio": common.compare(measured, "jaxgen train", "by hand"),
+        }
         common.show(f"steps/s, {name}", measured)
         common.verdict(f"jaxgen train / by hand, {name}", systems[name]["ratio"], ">= 0.95 x")
     common.write(options.out, common.record(__doc__, systems=systems, target=0.95))

@@ -2,13 +2,14 @@
 
     python experiments/benchmark_metrics.py [--out=benchmarks/results/metrics.json] [--smoke]
 
-Sets of the sizes that papers report: 50,000 x 2,048 features for the distances between sets, 10,000 x 768 for those of
-neighbours; float32 normal numbers, with standard deviations that fall from 1 to 0.001 over the columns.
+Sets of the sizes that papers report: 50,000 x 2,048 features for the distances between sets, 10,000
+x 768 for those of neighbours; float32 normal numbers, with standard deviations that fall from 1 to
+0.001 over the columns.
 
-Protocol: each metric has a process of its own, which makes two sets and then calls the metric 3 times; seconds are those
-of the calls, on the wall and of the processor (all threads); memory is the peak of the process, sets and libraries
-included. Target: on 2 cores, a median of at most 20 s for distances between sets; 60 s and 2 GiB for neighbours.
-"""
+Protocol: each metric has a process of its own, which makes two sets and then calls the metric 3
+times; seconds are those of the calls, on the wall and of the processor (all threads); memory is the
+peak of the process, sets and libraries included. Target: on 2 cores, a median of at most 20 s for
+distances between sets; 60 s and 2 GiB for neighbours."""
 
 import importlib.metadata
 import resource
@@ -23,13 +24,27 @@ import numpy as np
 WORK = {
     "frechet_distance": (("frechet_distance",), 50_000, 2048, 20.0, None),
     "kernel_distance": (("kernel_distance",), 50_000, 2048, 20.0, None),
-    "precision_recall + density_coverage": (("precision_recall", "density_coverage"), 10_000, 768, 60.0, 2.0),
-    "precision_recall_density_coverage": (("precision_recall_density_coverage",), 10_000, 768, 60.0, 2.0),
+    "precision_recall + density_coverage": (
+        ("precision_recall", "density_coverage"),
+        10_000,
+        768,
+        60.0,
+        2.0,
+    ),
+    "precision_recall_density_coverage": (
+        ("precision_recall_density_coverage",),
+        10_000,
+        768,
+        60.0,
+        2.0,
+    ),
 }
 
 
 def prepared(names, rows: int, columns: int):
-    """The measurement: (wall seconds, processor seconds, peak GiB) of calling the metrics on two random sets."""
+    """The measurement: (wall seconds, processor seconds, peak GiB) of calling the metrics on two
+    random sets.
+    """
     from jaxgen.evaluation import metrics
 
     rng, scale = np.random.default_rng(0), np.logspace(0, -3, columns, dtype=np.float32)
@@ -61,11 +76,14 @@ def main(arguments=None) -> None:
         }  # fmt: skip
         seconds[what] = wall
         limit = f", target <= {most_memory:g} GiB" if most_memory else ""
-        print(f"{what}: {rows} x {columns}: median {statistics.median(wall):.2f} s, target <= {most_seconds:g} s; "
+        print(f"{what}: {rows} x {columns}: median {statistics.median(wall):.2f} s, target <= "
+              f"{most_seconds:g} s; "
               f"processor {statistics.median(processor):.2f} s; peak {memory[-1]:.2f} GiB{limit}", flush=True)  # fmt: skip
     common.show("s", seconds)
     libraries = {name: importlib.metadata.version(name) for name in ("numpy", "scipy")}
-    common.write(options.out, common.record(__doc__, **libraries, cores=common.cores(), metrics=results))
+    common.write(
+        options.out, common.record(__doc__, **libraries, cores=common.cores(), metrics=results)
+    )
 
 
 if __name__ == "__main__":

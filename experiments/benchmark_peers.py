@@ -1,8 +1,8 @@
 """The benchmark's networks and training steps in PyTorch, written as its users write them.
 
-Every layer has the name that it has in jaxgen, so that `load` can copy parameters across: the suite checks that both sides
-compute the same function before it times them. Networks take and return what jaxgen's do (images NHWC, times in [0, 1]).
-"""
+Every layer has the name that it has in jaxgen, so that `load` can copy parameters across: the suite
+checks that both sides compute the same function before it times them. Networks take and return what
+jaxgen's do (images NHWC, times in [0, 1])."""
 
 import math
 from collections.abc import Mapping
@@ -54,7 +54,10 @@ class TimeEmbedding(nn.Module):
     def __init__(self, features: int, frequencies: int, num_classes: int = 0):
         super().__init__()
         self.frequencies = frequencies
-        self.time_in, self.time_out = nn.Linear(frequencies, features), nn.Linear(features, features)
+        self.time_in, self.time_out = (
+            nn.Linear(frequencies, features),
+            nn.Linear(features, features),
+        )
         self.classes = nn.Embedding(num_classes + 1, features) if num_classes else None
 
     def forward(self, time, label):
@@ -78,7 +81,10 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv2d(inputs, channels, 1) if inputs != channels else nn.Identity()
 
     def forward(self, x, embedding):
-        h = self.conv_in(F.silu(self.norm_in(x))) + self.embedding(F.silu(embedding))[:, :, None, None]
+        h = (
+            self.conv_in(F.silu(self.norm_in(x)))
+            + self.embedding(F.silu(embedding))[:, :, None, None]
+        )
         return self.shortcut(x) + self.conv_out(self.dropout(F.silu(self.norm_out(h))))
 
 
@@ -86,7 +92,9 @@ class Attention(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.norm = group_norm(channels)
-        self.query, self.key, self.value, self.out = (nn.Linear(channels, channels) for _ in range(4))
+        self.query, self.key, self.value, self.out = (
+            nn.Linear(channels, channels) for _ in range(4)
+        )
 
     def forward(self, x):
         h = self.norm(x).flatten(2).transpose(1, 2)[:, None]  # one head
@@ -170,7 +178,9 @@ class DiTBlock(nn.Module):
 
     def forward(self, x, condition):
         batch, length, width = x.shape
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(condition)[:, None].chunk(6, -1)
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(condition)[
+            :, None
+        ].chunk(6, -1)
         h = self.qkv(self.norm(x) * (1 + scale_a) + shift_a)
         query, key, value = h.reshape(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         h = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(x.shape)
@@ -191,7 +201,10 @@ class DiT(nn.Module):
         for i in range(depth):
             self.add_module(f"block_{i}", DiTBlock(width, heads))
         self.norm_out = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
-        self.modulation, self.out = nn.Linear(width, 2 * width), nn.Linear(width, patch * patch * inputs)
+        self.modulation, self.out = (
+            nn.Linear(width, 2 * width),
+            nn.Linear(width, patch * patch * inputs),
+        )
 
     def forward(self, x, time, label):
         (batch, size, _, channels), p = x.shape, self.patch
@@ -203,14 +216,18 @@ class DiT(nn.Module):
             h = getattr(self, f"block_{i}")(h, condition)
         shift, scale = self.modulation(condition)[:, None].chunk(2, -1)
         h = self.out(self.norm_out(h) * (1 + scale) + shift)
-        return h.reshape(batch, n, n, p, p, channels).transpose(2, 3).reshape(batch, size, size, channels)
+        return (
+            h.reshape(batch, n, n, p, p, channels)
+            .transpose(2, 3)
+            .reshape(batch, size, size, channels)
+        )
 
 
 class VAELoss(nn.Module):
     """Negative ELBO of configs/mnist/vae.py: Bernoulli likelihood of dynamically binarised pixels.
 
-    Comparing uniform numbers is the faster of the usual ways to draw the pixels (torch.bernoulli is slower).
-    """
+    Comparing uniform numbers is the faster of the usual ways to draw the pixels (torch.bernoulli is
+    slower)."""
 
     def __init__(self, pixels: int, hidden: tuple[int, ...], latent: int):
         super().__init__()
@@ -227,12 +244,17 @@ class VAELoss(nn.Module):
 
 
 class DenoisingLoss(nn.Module):
-    """L_simple on the linear schedule of Ho et al. 2020; a tenth of the labels becomes the null class."""
+    """L_simple on the linear schedule of Ho et al. 2020; a tenth of the labels becomes the null
+    class.
+    """
 
     def __init__(self, denoiser: nn.Module, num_classes: int):
         super().__init__()
         self.denoiser, self.num_classes = denoiser, num_classes
-        self.register_buffer("alpha_bar", torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0).float())
+        self.register_buffer(
+            "alpha_bar",
+            torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0).float(),
+        )
 
     def forward(self, image, label):
         x = image.float() / 127.5 - 1
@@ -241,12 +263,18 @@ class DenoisingLoss(nn.Module):
         signal = self.alpha_bar[step][:, None, None, None]
         if self.num_classes:
             label = torch.where(torch.rand(len(x), device=x.device) < 0.1, self.num_classes, label)
-        prediction = self.denoiser(signal.sqrt() * x + (1 - signal).sqrt() * noise, (step + 1) / 1000, label)
+        prediction = self.denoiser(
+            signal.sqrt() * x + (1 - signal).sqrt() * noise, (step + 1) / 1000, label
+        )
         return F.mse_loss(prediction.float(), noise)
 
 
-def trainer(loss: nn.Module, *, learning_rate: float, ema: float, half: bool, compiled: bool, device: str):
-    """(train step on a batch of NumPy arrays, a function that waits for it): fused Adam and a moving average of the parameters."""
+def trainer(
+    loss: nn.Module, *, learning_rate: float, ema: float, half: bool, compiled: bool, device: str
+):
+    """(train step on a batch of NumPy arrays, a function that waits for it): fused Adam and a
+    moving average of the parameters.
+    """
     loss = loss.to(device).train()
     if device == "cuda":
         loss = loss.to(memory_format=torch.channels_last)

@@ -2,13 +2,15 @@
 
     python experiments/benchmark_sampler.py [--out=benchmarks/results/sampler.json] [--smoke]
 
-Both draw 8 images of 32x32x3 by 250 DDIM steps on the linear schedule of Ho et al. 2020, for data that are independent
-Gaussian pixels, so that the denoiser is known in closed form and costs next to nothing: what is timed is the sampler.
-Ours is `jaxgen.diffusion.sampler.sample` with a denoiser that asks the schedule for its coefficients at each time. The
-bare scan has all numbers in tables made beforehand and does the arithmetic of one step and nothing else.
+Both draw 8 images of 32x32x3 by 250 DDIM steps on the linear schedule of Ho et al. 2020, for data
+that are independent Gaussian pixels, so that the denoiser is known in closed form and costs next to
+nothing: what is timed is the sampler. Ours is `jaxgen.diffusion.sampler.sample` with a denoiser
+that asks the schedule for its coefficients at each time. The bare scan has all numbers in tables
+made beforehand and does the arithmetic of one step and nothing else.
 
-Protocol: 15 repeats of 100 calls in turn; the ratio is the median over the repeats. Compile time is that of tracing,
-lowering and compiling a new function with all caches cleared before each of 7 repeats, and no persistent cache.
+Protocol: 15 repeats of 100 calls in turn; the ratio is the median over the repeats. Compile time is
+that of tracing, lowering and compiling a new function with all caches cleared before each of 7
+repeats, and no persistent cache.
 Targets: at most 2 x the bare scan; compiled in at most 0.5 s.
 """
 
@@ -43,7 +45,10 @@ def ours():
 def bare():
     """keys [N] -> images, written out for this one case."""
     alpha_bar = np.append(1.0, np.cumprod(1.0 - np.linspace(1e-4, 0.02, 1000)))[:: -(1000 // STEPS)]
-    alpha, sigma = np.sqrt(alpha_bar).astype(np.float32), np.sqrt(1.0 - alpha_bar).astype(np.float32)
+    alpha, sigma = (
+        np.sqrt(alpha_bar).astype(np.float32),
+        np.sqrt(1.0 - alpha_bar).astype(np.float32),
+    )
 
     def step(x, now):
         a, s, a_next, s_next = now
@@ -51,7 +56,9 @@ def bare():
         return a_next * (MEAN + a * STD**2 * residual) + s_next * s * residual, None
 
     def run(keys):
-        x = sigma[0] * jax.random.normal(keys[0], (COUNT * math.prod(SHAPE),)).reshape(COUNT, *SHAPE)
+        x = sigma[0] * jax.random.normal(keys[0], (COUNT * math.prod(SHAPE),)).reshape(
+            COUNT, *SHAPE
+        )
         return jax.lax.scan(step, x, (alpha[:-1], sigma[:-1], alpha[1:], sigma[1:]))[0]
 
     return run
@@ -75,10 +82,14 @@ def compile_seconds(make, keys) -> float:
 
 
 def close_to_truth(name: str, images) -> None:
-    """Raise AssertionError unless the samples have the data's mean and deviation: or the comparison means nothing."""
+    """Raise AssertionError unless the samples have the data's mean and deviation: or the comparison
+    means nothing.
+    """
     mean, std = float(np.mean(images)), float(np.std(images))
     if abs(mean - MEAN) > 0.02 or abs(std - STD) > 0.02:
-        raise AssertionError(f"{name}: mean {mean} and standard deviation {std}, not {MEAN} and {STD}")
+        raise AssertionError(
+            f"{name}: mean {mean} and standard deviation {std}, not {MEAN} and {STD}"
+        )
 
 
 def measure(repeats: int, calls: int, compilations: int) -> dict:
@@ -89,13 +100,17 @@ def measure(repeats: int, calls: int, compilations: int) -> dict:
     try:
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(jnp.arange(COUNT))
         compiling = common.interleave(
-            {name: lambda make=make: compile_seconds(make, keys) for name, make in makers.items()}, compilations
+            {name: lambda make=make: compile_seconds(make, keys) for name, make in makers.items()},
+            compilations,
         )
         functions = {name: jax.jit(make()) for name, make in makers.items()}
         for name, function in functions.items():
             close_to_truth(name, function(keys))
         running = common.interleave(
-            {name: lambda function=function: seconds(function, keys, calls) for name, function in functions.items()},
+            {
+                name: lambda function=function: seconds(function, keys, calls)
+                for name, function in functions.items()
+            },
             repeats,
         )
     finally:

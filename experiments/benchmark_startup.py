@@ -2,12 +2,14 @@
 
     python experiments/benchmark_startup.py [--out=benchmarks/results/startup.json] [--smoke]
 
-The command as a user gives it, in a process of its own: interpreter, imports, config, data, state, tracing, compiled
-programs from the cache, log, and the first call of the compiled steps, whose first row in metrics.jsonl stops the clock.
-The process is killed then, and what it has used of the processor is told by the kernel.
+The command as a user gives it, in a process of its own: interpreter, imports, config, data, state,
+tracing, compiled programs from the cache, log, and the first call of the compiled steps, whose
+first row in metrics.jsonl stops the clock. The process is killed then, and what it has used of the
+processor is told by the kernel.
 
-Protocol: the digits' VAE, GAN and diffusion; one run each with an empty compilation cache (cold), then 7 repeats in turn
-with what that has left in it; wall-clock and processor seconds; on a machine that has other work too, the lowest counts.
+Protocol: the digits' VAE, GAN and diffusion; one run each with an empty compilation cache (cold),
+then 7 repeats in turn with what that has left in it; wall-clock and processor seconds; on a machine
+that has other work too, the lowest counts.
 Target: at most 6 s on two cores.
 """
 
@@ -26,11 +28,22 @@ TARGET = 6.0
 
 
 def start(name: str, cache: str) -> tuple[float, float]:
-    """(wall-clock, processor) seconds until the first train steps of configs/digits/`name`.py are done."""
-    environment = {**os.environ, "XDG_CACHE_HOME": cache, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    """(wall-clock, processor) seconds until the first train steps of configs/digits/`name`.py are
+    done.
+    """
+    environment = {
+        **os.environ,
+        "XDG_CACHE_HOME": cache,
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(ROOT),
+    }
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     with tempfile.TemporaryDirectory() as workdir:
-        arguments = [f"--config={ROOT}/configs/digits/{name}.py", f"--workdir={workdir}", "--config.train.log_every=1"]
+        arguments = [
+            f"--config={ROOT}/configs/digits/{name}.py",
+            f"--workdir={workdir}",
+            "--config.train.log_every=1",
+        ]
         log, since = Path(workdir, "metrics.jsonl"), time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", "jaxgen", "train", *arguments], env=environment,
@@ -55,12 +68,20 @@ def main(arguments=None) -> None:
         sides = {name: lambda name=name: start(name, cache) for name in names}
         cold = common.interleave(sides, 1)
         warm = common.interleave(sides, 1 if options.smoke else 7)
-    wall, processor = ({name: [pair[i] for pair in pairs] for name, pairs in warm.items()} for i in (0, 1))
+    wall, processor = (
+        {name: [pair[i] for pair in pairs] for name, pairs in warm.items()} for i in (0, 1)
+    )
     common.show("seconds, warm", wall)
     common.show("processor seconds, warm", processor)
     for name in names:
-        print(f"{name}: lowest {min(wall[name]):.2f} s (cold {cold[name][0][0]:.2f} s); target <= {TARGET:.0f} s")
-    cold = {name: {"seconds": pairs[0][0], "processor_seconds": pairs[0][1]} for name, pairs in cold.items()}
+        print(
+            f"{name}: lowest {min(wall[name]):.2f} s (cold {cold[name][0][0]:.2f} s); target <= "
+            f"{TARGET:.0f} s"
+        )
+    cold = {
+        name: {"seconds": pairs[0][0], "processor_seconds": pairs[0][1]}
+        for name, pairs in cold.items()
+    }
     fields = {"seconds": wall, "processor_seconds": processor, "cold": cold, "target": TARGET}
     common.write(options.out, common.record(__doc__, **fields))
 

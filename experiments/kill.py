@@ -1,15 +1,18 @@
-"""Kill training at random instants, again and again: every resumed run must end as if nothing had happened.
+"""Kill training at random instants, again and again: every resumed run must end as if nothing had
+happened.
 
-    nice python experiments/kill.py [--kills=200] [--seed=0] [--out=benchmarks/results/kill.json] [--smoke]
+    nice python experiments/kill.py [--kills=200] [--seed=0] [--out=benchmarks/results/kill.json]
+    [--smoke]
 
-The same `jaxgen train` command is given until a run of a small system ends. Its process dies by SIGKILL while it starts and
-restores, compiles, trains, saves a checkpoint or deletes an old one; after some kills a file of the newest checkpoint is
-truncated, changed in one bit or deleted as well. Where a kill fell is read from the disk after the death.
+The same `jaxgen train` command is given until a run of a small system ends. Its process dies by
+SIGKILL while it starts and restores, compiles, trains, saves a checkpoint or deletes an old one;
+after some kills a file of the newest checkpoint is truncated, changed in one bit or deleted as
+well. Where a kill fell is read from the disk after the death.
 
-Protocol: four systems on the digits, checkpoints every 3 steps and a row of metrics.jsonl every step; up to 10 kills in a
-run, then it is left alone; at its end every leaf of the final state must have the bits of a run that was never stopped, and
-metrics.jsonl each step's row once, with the same values but for times. Targets: no difference, no command that fails.
-"""
+Protocol: four systems on the digits, checkpoints every 3 steps and a row of metrics.jsonl every
+step; up to 10 kills in a run, then it is left alone; at its end every leaf of the final state must
+have the bits of a run that was never stopped, and metrics.jsonl each step's row once, with the same
+values but for times. Targets: no difference, no command that fails."""
 
 import collections
 import contextlib
@@ -24,7 +27,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: its threads would not live through a fork
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # before numpy: its threads would not live through a fork
 
 import benchmark_common as common
 
@@ -46,21 +51,36 @@ SYSTEMS = {
 }  # fmt: skip
 # where a kill is aimed, how often, and the longest wait (seconds) once the run has got there
 AIMS = {"start": (0.2, 2.0), "compile": (0.1, 0.5), "train": (0.3, 0.5), "save": (0.4, 0.2)}
-SAVES = (0, 0, 1, 1, 2, 3, 5)  # how many checkpoints a process may complete before it is killed in training or saving
+SAVES = (
+    0,
+    0,
+    1,
+    1,
+    2,
+    3,
+    5,
+)  # how many checkpoints a process may complete before it is killed in training or saving
 
 
 def command(name: str, workdir: Path, more: tuple[str, ...] = ()) -> list[str]:
     """The arguments of `jaxgen` that train the system `name`."""
     file, overrides = SYSTEMS[name]
     fields = [f"--config.{field}" for field in (*COMMON, *overrides, *more)]
-    return ["train", f"--config={ROOT}/configs/digits/{file}.py", f"--workdir={workdir}", "--noprogress", *fields]
+    return [
+        "train",
+        f"--config={ROOT}/configs/digits/{file}.py",
+        f"--workdir={workdir}",
+        "--noprogress",
+        *fields,
+    ]
 
 
 def fork(function, output: Path) -> int:
-    """The process id of a child that calls `function`, prints into `output` and exits with what it returns.
+    """The process id of a child that calls `function`, prints into `output` and exits with what it
+    returns.
 
-    All is imported already and no JAX backend has started, so a child is as good as a new process, only faster.
-    """
+    All is imported already and no JAX backend has started, so a child is as good as a new process,
+    only faster."""
     if len(os.listdir("/proc/self/task")) > 1:
         raise RuntimeError("there are threads, and a child would not have them")
     sys.stdout.flush()
@@ -111,7 +131,10 @@ class Watch:
 
     def step_on_disk(self) -> int:
         """The newest checkpoint; 0 where there is none."""
-        return max((int(name) for name in names(self.workdir / "checkpoints") if name.isdecimal()), default=0)
+        return max(
+            (int(name) for name in names(self.workdir / "checkpoints") if name.isdecimal()),
+            default=0,
+        )
 
     def saves(self) -> int:
         """Checkpoints that the process has completed."""
@@ -155,7 +178,9 @@ def kill(pid: int, watch: Watch, aim: str, rng: random.Random) -> int:
 
 
 def damage(workdir: Path, hurt: set[str], rng: random.Random) -> dict[str, str] | None:
-    """Damage a file of the newest checkpoint, as long as two unhurt ones stay: what was done, and to which file."""
+    """Damage a file of the newest checkpoint, as long as two unhurt ones stay: what was done, and
+    to which file.
+    """
     steps = sorted((name for name in names(workdir / "checkpoints") if name.isdecimal()), key=int)
     if len(set(steps[:-1]) - hurt) < 2:
         return None
@@ -191,11 +216,16 @@ def final_state(workdir: Path) -> dict[str, bytes]:
     restored = opened.restore(like, config.train.steps)
     opened.close()
     leaves = jax.tree_util.tree_leaves_with_path(restored)
-    return {jax.tree_util.keystr(path): (str(x.dtype), x.shape, np.asarray(x).tobytes()) for path, x in leaves}
+    return {
+        jax.tree_util.keystr(path): (str(x.dtype), x.shape, np.asarray(x).tobytes())
+        for path, x in leaves
+    }
 
 
 def differing_leaves(whole: Path, parts: Path) -> int:
-    """Prints the names of leaves that differ between two runs, and returns how many there are (at most 100)."""
+    """Prints the names of leaves that differ between two runs, and returns how many there are (at
+    most 100).
+    """
     a, b = final_state(whole), final_state(parts)
     different = [name for name in {*a, *b} if a.get(name) != b.get(name)]
     print("leaves that differ:", *sorted(different))
@@ -209,13 +239,19 @@ def rows(workdir: Path) -> list[dict[str, Any]]:
 
 
 def killed_run(
-    name: str, workdir: Path, whole: Path, kills: int, rng: random.Random, more: tuple[str, ...] = ()
+    name: str,
+    workdir: Path,
+    whole: Path,
+    kills: int,
+    rng: random.Random,
+    more: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """A run of the system `name` with up to `kills` kills, and what is wrong with its end, if anything.
+    """A run of the system `name` with up to `kills` kills, and what is wrong with its end, if
+    anything.
 
-    {"kills": [{phase, seconds, step: of the newest checkpoint, damage}], "resumed": how often a process went on from a
-    checkpoint, "refused": how many checkpoints it found unreadable, "failure"}
-    """
+    {"kills": [{phase, seconds, step: of the newest checkpoint, damage}], "resumed": how often a
+    process went on from a checkpoint, "refused": how many checkpoints it found unreadable,
+    "failure"}"""
     from jaxgen import cli
 
     output, hurt, done = workdir.parent / f"{workdir.name}.txt", set(), []
@@ -232,7 +268,14 @@ def killed_run(
         if code == -signal.SIGKILL:
             code, phase, lived = None, watch.phase(), time.monotonic() - since
             hit = damage(workdir, hurt, rng) if rng.random() < 0.2 else None
-            done.append({"phase": phase, "seconds": round(lived, 3), "step": watch.step_on_disk(), "damage": hit})
+            done.append(
+                {
+                    "phase": phase,
+                    "seconds": round(lived, 3),
+                    "step": watch.step_on_disk(),
+                    "damage": hit,
+                }
+            )
     if code is None:
         code = finish(fork(lambda: cli.main(arguments), output))
     if code:
@@ -260,7 +303,9 @@ def import_everything() -> None:
 
 
 def table(runs: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """Printed and returned: kills by system and phase, resumptions, damage done and refused, runs, failures."""
+    """Printed and returned: kills by system and phase, resumptions, damage done and refused, runs,
+    failures.
+    """
     counts = {name: collections.Counter() for name in SYSTEMS}
     for run in runs:
         row = counts[run["system"]]
@@ -268,7 +313,19 @@ def table(runs: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
         row.update({"kills": len(run["kills"]), "damaged": sum(each["damage"] is not None for each in run["kills"]),
                     "resumed": run["resumed"], "refused": run["refused"], "runs": 1,
                     "failures": bool(run["failure"])})  # fmt: skip
-    columns = ("start", "compile", "train", "save", "delete", "kills", "resumed", "damaged", "refused", "runs", "failures")
+    columns = (
+        "start",
+        "compile",
+        "train",
+        "save",
+        "delete",
+        "kills",
+        "resumed",
+        "damaged",
+        "refused",
+        "runs",
+        "failures",
+    )
     counts["all"] = sum(counts.values(), collections.Counter())
     print(f"{'':>12}" + "".join(f"{column:>9}" for column in columns))
     for name, row in counts.items():
@@ -277,11 +334,17 @@ def table(runs: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
 
 
 def main(arguments=None) -> int:
-    options = common.parse(arguments, kills="how many in all (default: 200)", seed="of the random instants (default: 0)")
+    options = common.parse(
+        arguments,
+        kills="how many in all (default: 200)",
+        seed="of the random instants (default: 0)",
+    )
     kills, seed = int(options.kills or 200), int(options.seed or 0)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     rng, runs = random.Random(seed), []
-    total, systems, more = (4, ["GAN"], ("train.steps=40",)) if options.smoke else (kills, list(SYSTEMS), ())
+    total, systems, more = (
+        (4, ["GAN"], ("train.steps=40",)) if options.smoke else (kills, list(SYSTEMS), ())
+    )
     folder = Path(tempfile.mkdtemp(prefix="kill_"))
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "cache")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
@@ -290,14 +353,22 @@ def main(arguments=None) -> int:
 
     for name in systems:
         output = folder / f"{name}_whole.txt"
-        if finish(fork(lambda name=name: cli.main(command(name, folder / f"{name}_whole", more)), output)):
+        if finish(
+            fork(lambda name=name: cli.main(command(name, folder / f"{name}_whole", more)), output)
+        ):
             raise RuntimeError(output.read_text())
     while (left := total - sum(len(run["kills"]) for run in runs)) > 0:
         name = systems[len(runs) % len(systems)]
         workdir = folder / f"{name}_{len(runs)}"
-        run = killed_run(name, workdir, folder / f"{name}_whole", min(left, KILLS_PER_RUN), rng, more)
+        run = killed_run(
+            name, workdir, folder / f"{name}_whole", min(left, KILLS_PER_RUN), rng, more
+        )
         runs.append(run)
-        print(f"{name}: {' '.join(each['phase'] for each in run['kills'])}: {run['failure'] or 'the same end'}", flush=True)
+        print(
+            f"{name}: {' '.join(each['phase'] for each in run['kills'])}: "
+            f"{run['failure'] or 'the same end'}",
+            flush=True,
+        )
     counts = table(runs)
     common.write(options.out, common.record(__doc__, counts=counts, seed=seed, runs=runs))
     if not counts["all"]["failures"]:

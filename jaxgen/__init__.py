@@ -1,4 +1,5 @@
-"""jaxgen: deep generative models for images in JAX/Flax, under one train step, one sampler and one honest comparison.
+"""jaxgen: deep generative models for images in JAX/Flax, under one train step, one sampler and one
+honest comparison.
 
 Sub-packages load on first use, so that `import jaxgen` costs nothing.
 """
@@ -7,7 +8,18 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("config", "data", "diffusion", "errors", "evaluation", "families", "losses", "networks", "sampling", "training")
+_MODULES = (
+    "config",
+    "data",
+    "diffusion",
+    "errors",
+    "evaluation",
+    "families",
+    "losses",
+    "networks",
+    "sampling",
+    "training",
+)
 
 
 def __getattr__(name: str):

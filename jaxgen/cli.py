@@ -1,15 +1,14 @@
 """The `jaxgen` command: train, sample, evaluate, compare.
 
     jaxgen train    --config=configs/digits/vae.py --workdir=runs/vae [--config.train.steps=500 ...]
-    jaxgen sample   --workdir=runs/vae --num=64 --seed=0 [--out=samples/vae]
-    jaxgen evaluate --workdir=runs/vae | --samples=FILE.npz --reference=tfds:cifar10
-    jaxgen compare  --config=experiments/trilemma.py --workdir=runs/trilemma [--require="latency_ms<=5"]
+    jaxgen sample   --workdir=runs/vae --num=64 --seed=0 [--out=samples/vae] jaxgen evaluate
+    --workdir=runs/vae | --samples=FILE.npz --reference=tfds:cifar10 jaxgen compare
+    --config=experiments/trilemma.py --workdir=runs/trilemma [--require="latency_ms<=5"]
 
-`jaxgen COMMAND --help` lists a command's flags; `jaxgen --version` prints the version.
-Bad input, and a model that diverged, end with one line on standard error and exit code 2: do not try again. What may pass,
-such as a full disk, ends with 75, and an interrupted run, which is saved, with 128 + the signal's number: the same command
-goes on where it stopped.
-"""
+`jaxgen COMMAND --help` lists a command's flags; `jaxgen --version` prints the version. Bad input,
+and a model that diverged, end with one line on standard error and exit code 2: do not try again.
+What may pass, such as a full disk, ends with 75, and an interrupted run, which is saved, with 128 +
+the signal's number: the same command goes on where it stopped."""
 
 import errno
 import math
@@ -51,7 +50,11 @@ def _refuse(values: flags.FlagValues, where: str, *names: str) -> None:
 def _sampling_options(values: flags.FlagValues, run) -> dict:
     from jaxgen.sampling import check_options
 
-    given = {name: values[name].value for name in ("steps", "eta", "guidance") if values[name].value is not None}
+    given = {
+        name: values[name].value
+        for name in ("steps", "eta", "guidance")
+        if values[name].value is not None
+    }
     return {**dict(run.config.sample.options), **check_options(run.family, given)}
 
 
@@ -60,14 +63,19 @@ def train(values: flags.FlagValues) -> int:
     from jaxgen import distributed
 
     _need(values, "config", "workdir")
-    asked = distributed.Flags(values.coordinator, values.num_processes, values.process_id, values.coordinator_timeout)
+    asked = distributed.Flags(
+        values.coordinator, values.num_processes, values.process_id, values.coordinator_timeout
+    )
     distributed.initialize(asked)  # before anything asks JAX for its devices
     from jaxgen.training import train
 
     result = train(values.config, values.workdir, progress=values.progress, profile=values.profile)
     say = print if distributed.is_main() else lambda text: None
     if result.signal is not None:
-        say(f"stopped at step {int(result.state.step)} and saved; the same command goes on from there")
+        say(
+            f"stopped at step {int(result.state.step)} and saved; the same command goes on from "
+            f"there"
+        )
         return 128 + result.signal
     say(f"finished at step {int(result.state.step)}: {values.workdir}")
     return 0
@@ -82,27 +90,46 @@ def sample(values: flags.FlagValues) -> int:
     from jaxgen.training import logging
 
     _need(values, "workdir")
-    run = open_run(values.workdir, values.ema, values.checkpoint, values["config"].value if "config" in values else None)
+    run = open_run(
+        values.workdir,
+        values.ema,
+        values.checkpoint,
+        values["config"].value if "config" in values else None,
+    )
     num = run.config.sample.num if values.num is None else values.num
     size = run.config.sample.batch_size if values.batch_size is None else values.batch_size
-    labels = balanced_labels(num, run.config.data.num_classes if run.config.conditional else 0, values.label)
+    labels = balanced_labels(
+        num, run.config.data.num_classes if run.config.conditional else 0, values.label
+    )
     draw = sampler(run.family, _sampling_options(values, run))
-    out = os.path.expanduser(values.out or os.path.join(values.workdir, "samples", f"seed_{values.seed}"))
+    out = os.path.expanduser(
+        values.out or os.path.join(values.workdir, "samples", f"seed_{values.seed}")
+    )
     _check_folder(out)
     with logging.progress_bar(num, 0, "samples", values.progress, unit="image") as bar:
         images = generate(
-            draw, run.variables, num, seed=values.seed, batch_size=size, labels=labels, progress=bar.update
+            draw,
+            run.variables,
+            num,
+            seed=values.seed,
+            batch_size=size,
+            labels=labels,
+            progress=bar.update,
         )
     stem, extension = os.path.splitext(out)
     stem = stem if extension in (".png", ".npz") else out
     logging.write_png(f"{stem}.png", images[:1024])
-    np.savez_compressed(f"{stem}.npz", arr_0=images, **({} if labels is None else {"arr_1": labels}))
+    np.savez_compressed(
+        f"{stem}.npz", arr_0=images, **({} if labels is None else {"arr_1": labels})
+    )
     print(f"{num} samples of step {run.step}: {stem}.png {stem}.npz")
     return 0
 
 
 def evaluate(values: flags.FlagValues) -> int:
-    """Measure a trained system, or with --samples anybody's images, and write a JSON record with its protocol."""
+    """Measure a trained system, or with --samples anybody's images, and write a JSON record with
+    its protocol.
+    """
     from jaxgen.evaluation import protocol, record, scores
     from jaxgen.runs import open_run, training_cost
     from jaxgen.training import load_source, logging
@@ -110,9 +137,27 @@ def evaluate(values: flags.FlagValues) -> int:
     if values.samples:
         return _evaluate_samples(values)
     if not values.workdir:
-        raise InputError("evaluate needs --workdir=RUN, or --samples=FILE.npz with --reference; see jaxgen evaluate --help")
-    _refuse(values, "without --samples", "reference", "split", "data_dir", "features", "inception", "resize", "out")
-    run = open_run(values.workdir, values.ema, values.checkpoint, values["config"].value if "config" in values else None)
+        raise InputError(
+            "evaluate needs --workdir=RUN, or --samples=FILE.npz with --reference; see jaxgen "
+            "evaluate --help"
+        )
+    _refuse(
+        values,
+        "without --samples",
+        "reference",
+        "split",
+        "data_dir",
+        "features",
+        "inception",
+        "resize",
+        "out",
+    )
+    run = open_run(
+        values.workdir,
+        values.ema,
+        values.checkpoint,
+        values["config"].value if "config" in values else None,
+    )
     if values.num is not None:
         run.config.evaluation.num = values.num
     refs = protocol.references(run.config, load_source)
@@ -145,12 +190,20 @@ def _evaluate_samples(values: flags.FlagValues) -> int:
     others = [s for s in splits if s in ("train", "test") and s not in asked]
     real = data.load(values.reference, split, data_dir=values.data_dir)
     other = data.load(values.reference, others[0], data_dir=values.data_dir) if others else None
-    path = os.path.expanduser(values.out or f"{named[0].partition(':')[2].removesuffix('.npz').rstrip('/')}.json")
+    path = os.path.expanduser(
+        values.out or f"{named[0].partition(':')[2].removesuffix('.npz').rstrip('/')}.json"
+    )
     _check_folder(path)
     if len(set(named)) < len(named):
-        raise InputError("--samples names a file twice: the spread over sets needs sets of their own")
-    shapes = {name: real.images.shape[1:] if name.startswith("folder:") else None for name in named}  # a folder is converted
-    sets = {name: data.load(name, "train", image_shape=shape).images for name, shape in shapes.items()}
+        raise InputError(
+            "--samples names a file twice: the spread over sets needs sets of their own"
+        )
+    shapes = {
+        name: real.images.shape[1:] if name.startswith("folder:") else None for name in named
+    }  # a folder is converted
+    sets = {
+        name: data.load(name, "train", image_shape=shape).images for name, shape in shapes.items()
+    }
     protocol.check_samples(sets, real.images, values.num)  # before the work that a floor is
     spec = config.default().evaluation
     spec.update(num=min([values.num or math.inf, *map(len, sets.values())]), features=tuple(dict.fromkeys(values.features)),
@@ -173,7 +226,11 @@ def _print_scores(found: dict, described: list[dict]) -> None:
     for score in described:
         if score["id"] in found["scores"]:
             value, floor = found["scores"][score["id"]], found["floors"].get(score["id"])
-            spread = f"± {number(value['std'], score)} {score['unit']}" if finite(value["std"]) else score["unit"]
+            spread = (
+                f"± {number(value['std'], score)} {score['unit']}"
+                if finite(value["std"])
+                else score["unit"]
+            )
             beside = "" if floor is None else number(floor["mean"], score)
             beside += f" (x {value['times_floor']:.2f})" if "times_floor" in value else ""
             rows.append((score["name"], number(value["mean"], score), spread, beside))
@@ -190,7 +247,9 @@ def compare(values: flags.FlagValues) -> int:
 
     _need(values, "config", "workdir")
     try:
-        results, path = compare(values.config, values.workdir, require=values.require, progress=values.progress)
+        results, path = compare(
+            values.config, values.workdir, require=values.require, progress=values.progress
+        )
     except Stopped as stop:
         print("stopped and saved; the same command goes on from there")
         return 128 + stop.number
@@ -211,26 +270,38 @@ COMMANDS: dict[str, Callable[[flags.FlagValues], int]] = {
 
 def _help(command: str, values: flags.FlagValues) -> str:
     """What a command does, its example from the top of this file, and its flags."""
-    (example,) = [line for line in __doc__.splitlines() if line.startswith(f"    jaxgen {command} ")]
+    (example,) = [
+        line for line in __doc__.splitlines() if line.startswith(f"    jaxgen {command} ")
+    ]
     return "\n".join([COMMANDS[command].__doc__, "", example, "", *arguments.listing(values)])
 
 
 def _prepare_jax() -> None:
-    """Compiled programs are kept between runs, unless the user decided otherwise; libraries' notices are not shown."""
+    """Compiled programs are kept between runs, unless the user decided otherwise; libraries'
+    notices are not shown.
+    """
     from absl import logging
 
     logging.set_verbosity(logging.FATAL)  # their errors reach us as exceptions
-    warnings.filterwarnings("ignore", message=".*persistent compilation cache")  # without it, it only takes longer
-    cache = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "jaxgen", "xla")
+    warnings.filterwarnings(
+        "ignore", message=".*persistent compilation cache"
+    )  # without it, it only takes longer
+    cache = os.path.join(
+        os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "jaxgen", "xla"
+    )
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", cache)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
 def _missing(package: str) -> str:
     """What to do about a package that is not there."""
-    name = {"PIL": "pillow", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn"}.get(package, package)
+    name = {"PIL": "pillow", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn"}.get(
+        package, package
+    )
     extra = {"array_record": "data", "tensorflow_datasets": "data", "grain": "data"}.get(package)
-    return f"the package {name} is missing: pip install " + (f"'jaxgen[{extra}]'" if extra else name)
+    return f"the package {name} is missing: pip install " + (
+        f"'jaxgen[{extra}]'" if extra else name
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -266,7 +337,11 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         message = f"{error.strerror or error}: {error.filename or 'while writing'}"
-        code = os.EX_TEMPFAIL if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE) else 2
+        code = (
+            os.EX_TEMPFAIL
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
+            else 2
+        )
     except KeyboardInterrupt:
         print("jaxgen: interrupted", file=sys.stderr)
         return 130

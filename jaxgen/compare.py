@@ -28,8 +28,8 @@ class Stopped(Exception):
 
 
 class System(NamedTuple):
-    """One row of the comparison. path: its config file. training: the folder of its run, which variants that differ in
-    sampling alone share. value: on the experiment's axis, or None."""
+    """One row of the comparison. path: its config file. training: the folder of its run, which
+    variants that differ in sampling alone share. value: on the experiment's axis, or None."""
 
     name: str
     path: str
@@ -46,7 +46,10 @@ def folder_name(name: str) -> str:
 def load_systems(experiment) -> list[System]:
     """The experiment's systems, their overrides applied, all checked before any is trained."""
     if "systems" not in experiment:
-        raise InputError("--config is a training config, not an experiment; see experiments/ and jaxgen.config.experiment")
+        raise InputError(
+            "--config is a training config, not an experiment; see experiments/ and "
+            "jaxgen.config.experiment"
+        )
     mode = f":{experiment.mode}" if experiment.mode else ""
     systems: list[System] = []
     for entry in experiment.systems:
@@ -62,18 +65,25 @@ def load_systems(experiment) -> list[System]:
         folder = folder_name(config.name)
         if folder in [folder_name(s.name) for s in systems]:
             raise InputError(f"two systems of the experiment are called '{config.name}'")
-        systems.append(System(config.name, spec["path"], config, same[0] if same else folder, spec["value"]))
+        systems.append(
+            System(config.name, spec["path"], config, same[0] if same else folder, spec["value"])
+        )
     if not systems:
         raise InputError("the experiment names no systems")
     for system in systems:
         if system.config.data.to_dict() != systems[0].config.data.to_dict():
-            raise InputError(f"system '{system.name}' has other data than the first one: a comparison needs the same")
+            raise InputError(
+                f"system '{system.name}' has other data than the first one: a comparison needs the "
+                f"same"
+            )
         system.config.evaluation = experiment.evaluation
     return systems
 
 
 def curves(workdir: str) -> dict[str, list[list[float]]]:
-    """A run's losses and terms over its steps; a term that is a player's whole loss is not repeated."""
+    """A run's losses and terms over its steps; a term that is a player's whole loss is not
+    repeated.
+    """
     result: dict[str, list[list[float]]] = {}
     for row in logging.read_metrics(workdir):
         for name, value in row.items():
@@ -87,12 +97,26 @@ def curves(workdir: str) -> dict[str, list[list[float]]]:
     return {name: curve for name, curve in result.items() if not repeats(name)}
 
 
-def measured(system: System, refs: protocol.References, folder: str, training: str, progress: bool) -> dict[str, Any]:
-    """The system's evaluation.json in `folder`, measured now unless the same code has measured the same before."""
+def measured(
+    system: System, refs: protocol.References, folder: str, training: str, progress: bool
+) -> dict[str, Any]:
+    """The system's evaluation.json in `folder`, measured now unless the same code has measured the
+    same before.
+    """
     config, path = system.config, os.path.join(folder, "evaluation.json")
     run = open_run(training, config.sample.ema, config=config)
-    asked = [run.step, config.sample.to_dict(), config.evaluation.to_dict(), refs.protocol, jaxgen.__version__, record.machine()]
-    key, commit = hashlib.sha256(json.dumps(asked, default=str).encode()).hexdigest(), record.commit()
+    asked = [
+        run.step,
+        config.sample.to_dict(),
+        config.evaluation.to_dict(),
+        refs.protocol,
+        jaxgen.__version__,
+        record.machine(),
+    ]
+    key, commit = (
+        hashlib.sha256(json.dumps(asked, default=str).encode()).hexdigest(),
+        record.commit(),
+    )
     known = record.read(path)
     if known and known.get("key") == key and known["commit"] == commit and not commit.endswith("+"):
         return known
@@ -100,17 +124,27 @@ def measured(system: System, refs: protocol.References, folder: str, training: s
     total = config.evaluation.num * len(config.evaluation.seeds)
     with logging.progress_bar(total, 0, f"{system.name}: samples", progress, unit="image") as bar:
         found, images = protocol.evaluate(
-            config, run.family, run.variables, refs, options=config.sample.options, ema=run.ema, progress=bar.update
+            config,
+            run.family,
+            run.variables,
+            refs,
+            options=config.sample.options,
+            ema=run.ema,
+            progress=bar.update,
         )
     found["cost"] |= training_cost(run, training)
     found = {**found, "step": run.step, "workdir": training, "key": key}
     record.keep_samples(images, folder)
-    logging.write_png(os.path.join(folder, "samples.png"), images[config.evaluation.seeds[0]][:GRID_SAMPLES])
+    logging.write_png(
+        os.path.join(folder, "samples.png"), images[config.evaluation.seeds[0]][:GRID_SAMPLES]
+    )
     record.write(found, path)
     return found
 
 
-def run_system(system: System, refs: protocol.References, workdir: str, progress: bool) -> dict[str, Any]:
+def run_system(
+    system: System, refs: protocol.References, workdir: str, progress: bool
+) -> dict[str, Any]:
     """Train (or go on training) one system, evaluate it, and return its part of the results."""
     config, training = system.config, os.path.join(workdir, system.training)
     result = train(config, training, progress=progress, parameters=False)
@@ -139,11 +173,12 @@ def run_system(system: System, refs: protocol.References, workdir: str, progress
 def compare(
     experiment, workdir: str, *, require: Sequence[str] = (), progress: bool = True
 ) -> tuple[dict[str, Any], str]:
-    """Run the experiment in `workdir`: (results, path of report.html). Finished parts of an earlier call are kept.
+    """Run the experiment in `workdir`: (results, path of report.html). Finished parts of an earlier
+    call are kept.
 
     require: constraints such as "latency_ms<=5", by which the report picks from the Pareto front.
-    Raises InputError for systems that cannot be compared, since all must share their data, and Stopped on a signal.
-    """
+    Raises InputError for systems that cannot be compared, since all must share their data, and
+    Stopped on a signal."""
     systems = load_systems(experiment)
     refs = protocol.references(systems[0].config, load_source)
     described = scores.describe(refs.extractors, refs.judge)
@@ -164,10 +199,17 @@ def compare(
         "machine": first["machine"],
         "protocol": {k: v for k, v in first["protocol"].items() if k not in per_system},
         "systems": [{k: v for k, v in part.items() if k != "record"} for part in parts],
-        "scores": [{**score, "floor": first["floors"].get(score["id"])} for score in described if score["id"] in present],
+        "scores": [
+            {**score, "floor": first["floors"].get(score["id"])}
+            for score in described
+            if score["id"] in present
+        ],
         "requirements": list(require),
         "reference_grid": "real.png",
     }
     if experiment.axis.name:
-        results["axis"] = {**experiment.axis.to_dict(), "values": [system.value for system in systems]}
+        results["axis"] = {
+            **experiment.axis.to_dict(),
+            "values": [system.value for system in systems],
+        }
     return results, report.write(results, workdir)

@@ -1,8 +1,9 @@
-"""Configs: the fields that every experiment has, loading them from files, and checking what a user changed.
+"""Configs: the fields that every experiment has, loading them from files, and checking what a user
+changed.
 
-A config file defines `get_config(mode="")` and returns a `ConfigDict` that starts from `default()`. `mode` is what follows
-the colon in `--config=file.py:mode`; the mode `smoke` shrinks the run to seconds.
-"""
+A config file defines `get_config(mode="")` and returns a `ConfigDict` that starts from `default()`.
+`mode` is what follows the colon in `--config=file.py:mode`; the mode `smoke` shrinks the run to
+seconds."""
 
 import json
 import os
@@ -59,13 +60,16 @@ def default() -> ConfigDict:
                 sample_every=0,
             ),
             ema=dict(
-                rates=(0.999,),  # several averages at once; sampling uses the slowest (largest rate) unless told otherwise
+                rates=(
+                    0.999,
+                ),  # several averages at once; sampling uses the slowest (largest rate) unless told otherwise
                 networks=(),  # empty: all
             ),
             parallel=dict(
                 mode="jit",  # jit: over a mesh (data, fsdp); pmap: a whole copy of the state on every device
                 fsdp=1,  # so many devices share one copy of the state, each keeping a part; -1: all of them
-                fsdp_min_size=2**16,  # parameters with fewer elements are not divided, but for rules
+                fsdp_min_size=2
+                ** 16,  # parameters with fewer elements are not divided, but for rules
                 rules=(),  # (regular expression, (None or "fsdp" for each dimension)): how parameters are divided
             ),
             precision=dict(compute="float32"),  # or bfloat16; parameters and losses stay float32
@@ -98,26 +102,37 @@ def default() -> ConfigDict:
 def player(
     terms: Mapping[str, Any], *, networks: tuple[str, ...] = (), updates: int = 1, **optimizer: Any
 ) -> ConfigDict:
-    """A player: the networks it trains (empty: the network of its own name), its loss terms, its optimiser, and how
-    many updates it makes per step, each on a fresh batch.
+    """A player: the networks it trains (empty: the network of its own name), its loss terms, its
+    optimiser, and how many updates it makes per step, each on a fresh batch.
 
-    terms: {name: {weight, start, every, **options}}, see `losses.objective`. optimizer: see `training.optimizer.build`.
-    """
+    terms: {name: {weight, start, every, **options}}, see `losses.objective`. optimizer: see
+    `training.optimizer.build`."""
     return ConfigDict(
-        dict(networks=networks, terms=dict(terms), updates=updates, optimizer=dict({"name": "adam"}, **optimizer))
+        dict(
+            networks=networks,
+            terms=dict(terms),
+            updates=updates,
+            optimizer=dict({"name": "adam"}, **optimizer),
+        )
     )
 
 
 def smoke(config: ConfigDict) -> ConfigDict:
-    """The config shrunk to a few steps and samples, on synthetic images where the real ones would have to be there."""
+    """The config shrunk to a few steps and samples, on synthetic images where the real ones would
+    have to be there.
+    """
     config.train.update(steps=4, batch_size=16, log_every=2)
     for name in ("eval_every", "sample_every"):
         config.train[name] = min(4, config.train[name])
     config.checkpoint.every = 2
     config.sample.update(num=4, batch_size=16)
-    config.evaluation.update(num=32, seeds=(0, 1), log_prob_images=min(16, config.evaluation.log_prob_images))
+    config.evaluation.update(
+        num=32, seeds=(0, 1), log_prob_images=min(16, config.evaluation.log_prob_images)
+    )
     if config.data.source != "digits":
-        config.data.update(source="synthetic", train="train[:64]", validation="validation[:64]", test="test[:64]")
+        config.data.update(
+            source="synthetic", train="train[:64]", validation="validation[:64]", test="test[:64]"
+        )
     return config
 
 
@@ -137,33 +152,47 @@ def load(path: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
         spec.loader.exec_module(module)
         config = module.get_config(mode) if mode else module.get_config()
         if mode and config == module.get_config():
-            raise InputError(f"config file {file} has no mode '{mode}': it gives the same config as without")
+            raise InputError(
+                f"config file {file} has no mode '{mode}': it gives the same config as without"
+            )
     except InputError:
         raise
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [error.lineno] if isinstance(error, SyntaxError) else [f.lineno for f in frames if f.filename == file]
+        lines = (
+            [error.lineno]
+            if isinstance(error, SyntaxError)
+            else [f.lineno for f in frames if f.filename == file]
+        )
         where = f"{file}:{lines[-1]}" if lines else file
-        raise InputError(f"config file {where}: {type(error).__name__}: {getattr(error, 'msg', error)}") from error
+        raise InputError(
+            f"config file {where}: {type(error).__name__}: {getattr(error, 'msg', error)}"
+        ) from error
     for name, value in (overrides or {}).items():
         override(config, name, value)
     return config
 
 
 def override(config: ConfigDict, name: str, value: Any) -> None:
-    """Set the dotted field `name`. Raises InputError for an unknown field or a value of another type."""
+    """Set the dotted field `name`. Raises InputError for an unknown field or a value of another
+    type.
+    """
     parts, node = name.split("."), config
     for depth, part in enumerate(parts):
         if not isinstance(node, ConfigDict) or part not in node:
             here = ".".join(["config", *parts[:depth]])
             known = list(node) if isinstance(node, ConfigDict) else []
-            raise InputError(f"config has no field '{name}': {here} has no '{part}' ({nearest(part, known)})")
+            raise InputError(
+                f"config has no field '{name}': {here} has no '{part}' ({nearest(part, known)})"
+            )
         parent, node = node, node[part]
     try:
         parent[parts[-1]] = tuple(value) if isinstance(value, list) else value
     except TypeError:
         kind = type(node).__name__
-        raise InputError(f"config field '{name}' is a {kind}; {value!r} is a {type(value).__name__}") from None
+        raise InputError(
+            f"config field '{name}' is a {kind}; {value!r} is a {type(value).__name__}"
+        ) from None
 
 
 def to_json(config: ConfigDict) -> str:
@@ -195,7 +224,9 @@ def read(workdir: str) -> ConfigDict:
             _fill(config, default())
             return config
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist: {workdir} is not the --workdir of a run") from None
+        raise InputError(
+            f"{path} does not exist: {workdir} is not the --workdir of a run"
+        ) from None
     except ValueError as error:
         raise InputError(f"{path} is not a saved config ({error})") from None
 
@@ -216,7 +247,9 @@ def write(config: ConfigDict, workdir: str) -> None:
     with open(f"{path}.tmp", "w") as file:
         file.write(to_json(config) + "\n")
         file.flush()
-        os.fsync(file.fileno())  # else a power cut could leave an empty file under the new name, and no resuming
+        os.fsync(
+            file.fileno()
+        )  # else a power cut could leave an empty file under the new name, and no resuming
     os.replace(f"{path}.tmp", path)
 
 
@@ -231,7 +264,11 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def differences(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
     """Fields that a resumed run may not change and yet differ: {dotted name: (old, new)}."""
     a, b = _flat(_tuples(json.loads(to_json(old)))), _flat(_tuples(json.loads(to_json(new))))
-    fixed = (n for n in sorted({*a, *b}) if n not in RESUMABLE and n.split(".")[0] not in RESUMABLE_SECTIONS)
+    fixed = (
+        n
+        for n in sorted({*a, *b})
+        if n not in RESUMABLE and n.split(".")[0] not in RESUMABLE_SECTIONS
+    )
     return {n: (a.get(n), b.get(n)) for n in fixed if a.get(n) != b.get(n)}
 
 
@@ -243,7 +280,9 @@ def experiment(**fields: Any) -> ConfigDict:
             question="",  # what the comparison is to answer, in plain words
             systems=(),  # config files, or system(...) for variants of one
             mode="",  # the mode that each of them is loaded in
-            axis=dict(name="", log=False),  # what the `value` of a system is, where systems differ in one number
+            axis=dict(
+                name="", log=False
+            ),  # what the `value` of a system is, where systems differ in one number
             data_dir=config_dict.placeholder(str),  # where tfds looks, for all of them
             evaluation=default().evaluation,  # in place of each system's own, so that all are measured alike
         )
@@ -252,9 +291,12 @@ def experiment(**fields: Any) -> ConfigDict:
     return config
 
 
-def system(path: str, name: str = "", *, value: float | None = None, **overrides: Any) -> dict[str, Any]:
-    """A variant of a config file for an experiment: `name` in reports, its `value` on the experiment's axis, and fields
-    by dotted name, such as `**{"train.steps": 100}`. Variants that differ only in sampling share one training run."""
+def system(
+    path: str, name: str = "", *, value: float | None = None, **overrides: Any
+) -> dict[str, Any]:
+    """A variant of a config file for an experiment: `name` in reports, its `value` on the
+    experiment's axis, and fields by dotted name, such as `**{"train.steps": 100}`. Variants that
+    differ only in sampling share one training run."""
     return {"path": path, "name": name, "value": value, "overrides": overrides}
 
 
@@ -263,11 +305,15 @@ def check(config: ConfigDict) -> None:
     reference = default()
     for section, fields in reference.items():
         if section not in config:
-            raise InputError(f"config.{section} is missing: start the config from jaxgen.config.default()")
+            raise InputError(
+                f"config.{section} is missing: start the config from jaxgen.config.default()"
+            )
         if isinstance(fields, ConfigDict) and len(fields):
             for name in config[section]:
                 if name not in fields:
-                    raise InputError(f"config has no field '{section}.{name}': {nearest(name, fields)}")
+                    raise InputError(
+                        f"config has no field '{section}.{name}': {nearest(name, fields)}"
+                    )
     for name in config:
         if name not in reference:
             raise InputError(f"config has no field '{name}': {nearest(name, reference)}")
@@ -282,15 +328,23 @@ def check(config: ConfigDict) -> None:
     if not config.players:
         raise InputError("config.players is empty: name at least one player")
     if config.order and sorted(config.order) != sorted(config.players):
-        raise InputError(f"config.order {tuple(config.order)} must name each of the players {tuple(config.players)} once")
+        raise InputError(
+            f"config.order {tuple(config.order)} must name each of the players "
+            f"{tuple(config.players)} once"
+        )
     if config.conditional and not config.data.num_classes:
         raise InputError("config.conditional needs config.data.num_classes")
     if config.data.pipeline not in PIPELINES:
-        raise InputError(f"config.data.pipeline '{config.data.pipeline}' is unknown: {nearest(config.data.pipeline, PIPELINES)}")
+        raise InputError(
+            f"config.data.pipeline '{config.data.pipeline}' is unknown: "
+            f"{nearest(config.data.pipeline, PIPELINES)}"
+        )
     for name in ("device_bytes", "workers"):
         if config.data[name] < 0:
             raise InputError(f"config.data.{name} must not be negative, got {config.data[name]}")
     if any(not 0.0 < rate < 1.0 for rate in config.ema.rates):
-        raise InputError(f"config.ema.rates must lie between 0 and 1, not {tuple(config.ema.rates)}")
+        raise InputError(
+            f"config.ema.rates must lie between 0 and 1, not {tuple(config.ema.rates)}"
+        )
     if config.checkpoint.every < 1 or config.checkpoint.keep < 1:
         raise InputError("config.checkpoint.every and config.checkpoint.keep must be at least 1")

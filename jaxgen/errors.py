@@ -4,16 +4,15 @@
 class InputError(ValueError):
     """Something the user gave cannot be used.
 
-    The message is one line: what is wrong, where, and what to do. The command line prints it and exits with code 2;
-    library code may catch it like any `ValueError`.
-    """
+    The message is one line: what is wrong, where, and what to do. The command line prints it and
+    exits with code 2; library code may catch it like any `ValueError`."""
 
 
 class RetryError(InputError):
     """Something failed that need not fail again: the same command goes on from the last checkpoint.
 
-    The command line exits with code 75 (EX_TEMPFAIL) for it, on which schedulers can start a job again.
-    """
+    The command line exits with code 75 (EX_TEMPFAIL) for it, on which schedulers can start a job
+    again."""
 
 
 def nearest(name: str, known) -> str:
@@ -22,11 +21,15 @@ def nearest(name: str, known) -> str:
 
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known) or 'none'}"
+    return (
+        f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known) or 'none'}"
+    )
 
 
 def call_with_options(what: str, function, options, *arguments):
-    """`function(*arguments, **options)`, where an option that `function` does not take is an `InputError`."""
+    """`function(*arguments, **options)`, where an option that `function` does not take is an
+    `InputError`.
+    """
     import inspect
 
     parameters = list(inspect.signature(function).parameters.values())[len(arguments) :]

@@ -1,4 +1,6 @@
-"""How functions are compiled, what XLA says of a compiled program, and what a device could do at most."""
+"""How functions are compiled, what XLA says of a compiled program, and what a device could do at
+most.
+"""
 
 import functools
 from collections.abc import Callable
@@ -7,7 +9,8 @@ from typing import Any
 import jax
 from jax.extend.core import get_opaque_trace_state
 
-# Dense bfloat16 FLOP/s, as their makers publish them (data sheets of NVIDIA and Google Cloud's TPU pages).
+# Dense bfloat16 FLOP/s, as their makers publish them (data sheets of NVIDIA and Google Cloud's TPU
+# pages).
 PEAK_FLOPS = {
     "TPU v4": 275e12,
     "TPU v5 lite": 197e12,
@@ -23,10 +26,12 @@ PEAK_FLOPS = {
 }
 
 
-# XLA's CPU backend hands convolutions to a library (YNNPACK) that runs most of them on one core; without it they go to
-# Eigen, which uses all. Reductions stay with the library, and matrix products each by itself: fused with what is added to
-# them, they take convolutions along.
-CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
+# XLA's CPU backend hands convolutions to a library (YNNPACK) that runs most of them on one core;
+# without it they go to Eigen, which uses all. Reductions stay with the library, and matrix products
+# each by itself: fused with what is added to them, they take convolutions along.
+CPU_OPTIONS = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+}
 
 
 _trace = functools.partial(get_opaque_trace_state, convention="jaxgen")
@@ -34,8 +39,8 @@ OUTSIDE = _trace()  # where no function is being traced
 
 
 def jit(function: Callable, **options: Any) -> Callable:
-    """`jax.jit` (calls and `lower`) with the compiler options that suit the backend, which JAX takes for the outermost
-    function only."""
+    """`jax.jit` (calls and `lower`) with the compiler options that suit the backend, which JAX
+    takes for the outermost function only."""
     inner = jax.jit(function, **options)
     if not _compiler_options():
         return inner
@@ -64,13 +69,20 @@ def _compiler_options() -> dict[str, str]:
 def flops(compiled) -> float:
     """FLOPs of a compiled program by XLA's cost analysis, which counts the body of a loop once."""
     analysis = compiled.cost_analysis()
-    return float((analysis[0] if isinstance(analysis, list) else analysis or {}).get("flops", float("nan")))
+    return float(
+        (analysis[0] if isinstance(analysis, list) else analysis or {}).get("flops", float("nan"))
+    )
 
 
 def memory(compiled) -> int:
     """Bytes of arguments, results and what lies between: the most that the program holds at once."""
     sizes = compiled.memory_analysis()
-    return int(sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes - sizes.alias_size_in_bytes)
+    return int(
+        sizes.argument_size_in_bytes
+        + sizes.output_size_in_bytes
+        + sizes.temp_size_in_bytes
+        - sizes.alias_size_in_bytes
+    )
 
 
 def peak_flops(device: jax.Device | None = None) -> float | None:
@@ -78,4 +90,6 @@ def peak_flops(device: jax.Device | None = None) -> float | None:
     kind = (device or jax.devices()[0]).device_kind
     if kind in PEAK_FLOPS:
         return PEAK_FLOPS[kind]
-    return next((peak for name, peak in PEAK_FLOPS.items() if " " not in name and name in kind), None)
+    return next(
+        (peak for name, peak in PEAK_FLOPS.items() if " " not in name and name in kind), None
+    )

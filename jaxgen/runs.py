@@ -15,8 +15,8 @@ from jaxgen.training import players as players_lib
 
 
 class Run(NamedTuple):
-    """config: as saved beside the run. family: its wiring. variables and step: of the checkpoint. ema: the rate of the
-    average that the variables are, or None for the raw parameters."""
+    """config: as saved beside the run. family: its wiring. variables and step: of the checkpoint.
+    ema: the rate of the average that the variables are, or None for the raw parameters."""
 
     config: object
     family: Family
@@ -28,14 +28,17 @@ class Run(NamedTuple):
 def open_run(workdir: str, ema: str = "", step: int | None = None, config=None) -> Run:
     """The newest readable checkpoint in `workdir`, or the one of `step`.
 
-    ema: a rate such as "0.999", "none" for the raw parameters, or "" for the slowest rate that the run has.
+    ema: a rate such as "0.999", "none" for the raw parameters, or "" for the slowest rate that the
+    run has.
     config: in place of the saved one, from which it may differ in what a resumed run may change.
     Raises InputError when there is no run, no checkpoint, or no such average.
     """
     saved = config_lib.read(workdir)
     config = saved if config is None else config
     for name, (old, new) in config_lib.differences(saved, config).items():
-        raise InputError(f"config.{name} is {old!r} in {workdir} and cannot be {new!r} without training again")
+        raise InputError(
+            f"config.{name} is {old!r} in {workdir} and cannot be {new!r} without training again"
+        )
     family = families.build(config)
     players = players_lib.build(config, family)
     like = jax.eval_shape(lambda: state.init(config, family, players))
@@ -45,7 +48,9 @@ def open_run(workdir: str, ema: str = "", step: int | None = None, config=None) 
     if restored is None:
         raise InputError(f"no checkpoints in {workdir}: train first, or give another --workdir")
     rate = state.chosen_rate(restored, {"": "slowest", "none": None}.get(ema, ema))
-    return Run(config, family, jax.device_put(state.variables(restored, rate)), int(restored.step), rate)
+    return Run(
+        config, family, jax.device_put(state.variables(restored, rate)), int(restored.step), rate
+    )
 
 
 def training_seconds(workdir: str) -> float:
@@ -54,16 +59,30 @@ def training_seconds(workdir: str) -> float:
 
 
 def training_cost(run: Run, workdir: str) -> dict[str, float | None]:
-    """{"training_flops_per_image", "training_images_per_second"}: as XLA counts the step; the median over the run's log."""
+    """{"training_flops_per_image", "training_images_per_second"}: as XLA counts the step; the
+    median over the run's log.
+    """
     config, players = run.config, players_lib.build(run.config, run.family)
     like = jax.eval_shape(lambda: state.init(config, run.family, players))
     images = config.train.batch_size * players_lib.batches_per_step(players)
-    leading = (images,) if images == config.train.batch_size else (images // config.train.batch_size, config.train.batch_size)
+    leading = (
+        (images,)
+        if images == config.train.batch_size
+        else (images // config.train.batch_size, config.train.batch_size)
+    )
     batch = {"image": jax.ShapeDtypeStruct((*leading, *config.data.image_shape), jnp.uint8)}
     if config.data.num_classes:
         batch["label"] = jax.ShapeDtypeStruct(leading, jnp.int32)
-    compiled = programs.jit(step.build(config, run.family, players), donate_argnums=0).lower(like, batch).compile()
-    rates = [row["images_per_second"] for row in logging.read_metrics(workdir) if "images_per_second" in row]
+    compiled = (
+        programs.jit(step.build(config, run.family, players), donate_argnums=0)
+        .lower(like, batch)
+        .compile()
+    )
+    rates = [
+        row["images_per_second"]
+        for row in logging.read_metrics(workdir)
+        if "images_per_second" in row
+    ]
     return {
         "training_flops_per_image": programs.flops(compiled) / images,
         "training_images_per_second": float(np.median(rates)) if rates else None,

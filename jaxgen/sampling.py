@@ -1,4 +1,6 @@
-"""Drawing many samples: batches of one compiled shape, quantised to uint8, sample i a function of the seed and i."""
+"""Drawing many samples: batches of one compiled shape, quantised to uint8, sample i a function of
+the seed and i.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,20 +22,32 @@ def check_options(family: Family, options: Mapping[str, Any]) -> dict[str, Any]:
     """Sampling options, each known to the family. Raises InputError otherwise."""
     for name in options:
         if name not in family.sample_options:
-            has = nearest(name, family.sample_options) if family.sample_options else "it samples in one step"
+            has = (
+                nearest(name, family.sample_options)
+                if family.sample_options
+                else "it samples in one step"
+            )
             raise InputError(f"this system has no sampling option '{name}': {has}")
     if options.get("trajectory"):
-        raise InputError("images are drawn without their trajectory: call family.sample(..., trajectory=True) for it")
+        raise InputError(
+            "images are drawn without their trajectory: call family.sample(..., trajectory=True) "
+            "for it"
+        )
     return dict(options)
 
 
 def sample_keys(seed: int, start: int, count: int) -> jax.Array:
     """Keys of the samples start .. start + count - 1 of `seed`."""
-    return jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(start + jnp.arange(count))
+    return jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(
+        start + jnp.arange(count)
+    )
 
 
-def balanced_labels(num: int, num_classes: int, label: int | None = None) -> Int[np.ndarray, "N"] | None:
-    """`label` for every sample, or the classes in turn; None for an unconditional model (num_classes 0).
+def balanced_labels(
+    num: int, num_classes: int, label: int | None = None
+) -> Int[np.ndarray, "N"] | None:
+    """`label` for every sample, or the classes in turn; None for an unconditional model
+    (num_classes 0).
 
     Raises InputError for a class that does not exist.
     """
@@ -80,21 +94,31 @@ def generate(
     progress: Progress = lambda count: None,
     place: Callable[[np.ndarray], Any] = lambda rows: rows,
 ) -> UInt8[np.ndarray, "N H W C"]:
-    """`num` samples from `run` = sampler(...). The last batch is filled up and cut, so that one shape is compiled.
+    """`num` samples from `run` = sampler(...). The last batch is filled up and cut, so that one
+    shape is compiled.
 
-    place: puts the rows of what is sampled from onto devices; by default they go where the variables are.
+    place: puts the rows of what is sampled from onto devices; by default they go where the
+    variables are.
 
     Raises InputError when a sample is not finite.
     """
     if num < 1 or batch_size < 1:
-        raise InputError(f"the number of samples and the batch size must be at least 1, not {num} and {batch_size}")
+        raise InputError(
+            f"the number of samples and the batch size must be at least 1, not {num} and "
+            f"{batch_size}"
+        )
     images = []
     for start in range(0, num, batch_size):
         index = np.minimum(np.arange(start, start + batch_size), num - 1)
-        keys = jax.random.wrap_key_data(place(np.asarray(jax.random.key_data(sample_keys(seed, start, batch_size)))))
+        keys = jax.random.wrap_key_data(
+            place(np.asarray(jax.random.key_data(sample_keys(seed, start, batch_size))))
+        )
         batch, finite = run(variables, keys, None if labels is None else place(labels[index]))
         if not finite:
-            raise InputError(f"samples {start} to {start + batch_size - 1} hold NaN or infinity: the model has diverged")
+            raise InputError(
+                f"samples {start} to {start + batch_size - 1} hold NaN or infinity: the model has "
+                f"diverged"
+            )
         images.append(on_host(batch))
         progress(min(batch_size, num - start))
     return np.concatenate(images)[:num]

@@ -1,4 +1,6 @@
-"""The command line: what it prints, its exit codes, and one clear line for everything that a user can get wrong."""
+"""The command line: what it prints, its exit codes, and one clear line for everything that a user
+can get wrong.
+"""
 
 import json
 import os
@@ -56,14 +58,19 @@ def run(config, tmp_path_factory):
 
 @pytest.fixture
 def fails(capfd, tmp_path):
-    """(arguments...) -> the one line on standard error; "NEW" in an argument stands for a folder not there yet."""
+    """(arguments...) -> the one line on standard error; "NEW" in an argument stands for a folder
+    not there yet.
+    """
 
     def call(*arguments, code=2):
         capfd.readouterr()
         ended = cli.main([a.replace("NEW", str(tmp_path / "new")) for a in arguments])
         out, error = capfd.readouterr()
         lines = error.splitlines()
-        assert ended == code and len(lines) == 1 and lines[0].startswith("jaxgen: error: "), (ended, error)
+        assert ended == code and len(lines) == 1 and lines[0].startswith("jaxgen: error: "), (
+            ended,
+            error,
+        )
         assert "Traceback" not in out
         return lines[0]
 
@@ -91,34 +98,72 @@ def test_help_of_a_command_lists_its_flags(command, capsys):
 
 def test_train_says_what_it_does(config, tmp_path, capfd):
     command = ["train", f"--config={config}", f"--workdir={tmp_path}"]
-    assert cli.main([*command, "--config.train.steps=2", "--config.players.denoiser.optimizer.learning_rate=2e-3"]) == 0
+    assert (
+        cli.main(
+            [
+                *command,
+                "--config.train.steps=2",
+                "--config.players.denoiser.optimizer.learning_rate=2e-3",
+            ]
+        )
+        == 0
+    )
     out, error = capfd.readouterr()
     assert "denoiser/" in out and re.search(r"Total: [\d,]+ -- [\d,]+ bytes", out)
     assert out.splitlines()[-1] == f"finished at step 2: {tmp_path}"
-    assert re.search(r"tiny: 100%.* 2/2 .*loss [\d.]+, \d+ images/s", error) and len(error.splitlines()) <= 5
+    assert (
+        re.search(r"tiny: 100%.* 2/2 .*loss [\d.]+, \d+ images/s", error)
+        and len(error.splitlines()) <= 5
+    )
     saved = json.loads((tmp_path / "config.json").read_text())
-    assert saved["train"]["steps"] == 2 and saved["players"]["denoiser"]["optimizer"]["learning_rate"] == 2e-3
+    assert (
+        saved["train"]["steps"] == 2
+        and saved["players"]["denoiser"]["optimizer"]["learning_rate"] == 2e-3
+    )
 
-    assert cli.main([*command, "--config.players.denoiser.optimizer.learning_rate=2e-3", "--noprogress"]) == 0
+    assert (
+        cli.main(
+            [*command, "--config.players.denoiser.optimizer.learning_rate=2e-3", "--noprogress"]
+        )
+        == 0
+    )
     out, error = capfd.readouterr()
     first, cost, last = out.splitlines()
     assert (first, last) == (f"resuming {tmp_path} from step 2", f"finished at step 4: {tmp_path}")
-    assert re.fullmatch(r"compiled in [\d.]+ s: [\d.e-]+ GFLOP a step and at most [\d.]+ MiB on each device", cost)
+    assert re.fullmatch(
+        r"compiled in [\d.]+ s: [\d.e-]+ GFLOP a step and at most [\d.]+ MiB on each device", cost
+    )
     assert error == ""
 
 
 def test_sample_i_depends_on_the_seed_and_i_alone(run, tmp_path, capfd):
     def sample(name, *arguments):
-        assert cli.main(["sample", f"--workdir={run}", f"--out={tmp_path / name}", "--noprogress", *arguments]) == 0
+        assert (
+            cli.main(
+                [
+                    "sample",
+                    f"--workdir={run}",
+                    f"--out={tmp_path / name}",
+                    "--noprogress",
+                    *arguments,
+                ]
+            )
+            == 0
+        )
         return np.load(tmp_path / f"{name.removesuffix('.png')}.npz")
 
     six = sample("six", "--num=6", "--batch_size=4")
     assert six["arr_0"].dtype == np.uint8 and six["arr_0"].shape == (6, 8, 8, 1)
     np.testing.assert_array_equal(six["arr_1"], [0, 1, 2, 3, 4, 5])
-    assert capfd.readouterr().out == f"6 samples of step 4: {tmp_path / 'six.png'} {tmp_path / 'six.npz'}\n"
+    assert (
+        capfd.readouterr().out
+        == f"6 samples of step 4: {tmp_path / 'six.png'} {tmp_path / 'six.npz'}\n"
+    )
     sheet = np.asarray(Image.open(tmp_path / "six.png"))
     assert sheet.ndim == 2 and sheet[0, 0] == six["arr_0"][0, 0, 0, 0]
-    np.testing.assert_array_equal(sample("two.png", "--num=2", "--batch_size=1")["arr_0"], six["arr_0"][:2])
+    np.testing.assert_array_equal(
+        sample("two.png", "--num=2", "--batch_size=1")["arr_0"], six["arr_0"][:2]
+    )
     assert (sample("other", "--num=6", "--seed=1")["arr_0"] != six["arr_0"]).any()
     assert (sample("raw", "--num=6", "--ema=none")["arr_0"] != six["arr_0"]).any()
     assert (sample("before", "--num=6", "--checkpoint=2")["arr_0"] != six["arr_0"]).any()
@@ -179,7 +224,9 @@ FIELDS = {
     "--config.data.train=trian": "there is no split 'trian'",
     "--config.data.num_classes=3": "10 classes",
     "--config.data.source=tfds:no_such_set": "tfds:no_such_set",
-    "--config.checkpoint.best=loss": "known: validation/denoiser/denoising, validation/denoiser/loss",
+    "--config.checkpoint.best=loss": (
+        "known: validation/denoiser/denoising, validation/denoiser/loss"
+    ),
     "--config.seed=-1": "seed",
 }
 
@@ -191,11 +238,23 @@ def test_a_wrong_field(fails, config, override):
 
 FILES = {
     "syntax": ("def get_config(:\n  pass", r"config\.py:1: SyntaxError: invalid syntax"),
-    "raises": ("def get_config():\n  return 1 / 0", r"config\.py:2: ZeroDivisionError: division by zero"),
-    "imports": ("import no_such_package", r"config\.py:1: ModuleNotFoundError: No module named 'no_such_package'"),
+    "raises": (
+        "def get_config():\n  return 1 / 0",
+        r"config\.py:2: ZeroDivisionError: division by zero",
+    ),
+    "imports": (
+        "import no_such_package",
+        r"config\.py:1: ModuleNotFoundError: No module named 'no_such_package'",
+    ),
     "without": ("x = 1", "get_config"),
-    "network option": (CONFIG.replace("depth=1", "deph=1"), "has no option 'deph': did you mean depth"),
-    "loss term": (CONFIG.replace("dict(denoising=", "dict(denoisin="), "'denoisin': did you mean denoising"),
+    "network option": (
+        CONFIG.replace("depth=1", "deph=1"),
+        "has no option 'deph': did you mean depth",
+    ),
+    "loss term": (
+        CONFIG.replace("dict(denoising=", "dict(denoisin="),
+        "'denoisin': did you mean denoising",
+    ),
     "loss option": (CONFIG.replace("denoising=dict()", "denoising=dict(wait=1)"), "'wait'"),
     "optimiser option": (CONFIG.replace("learning_rate=", "learning_rat="), "learning_rate"),
     "section": (CONFIG.replace("config.checkpoint.every", "config.checkpoint.evry"), "evry"),
@@ -241,7 +300,9 @@ def test_no_permission(fails, config, run, tmp_path, monkeypatch):
     (tmp_path / "locked").mkdir(mode=0o500)
     if os.access(tmp_path / "locked", os.W_OK):  # root may write everywhere
         monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("locked"))
-    assert "no permission" in fails("train", f"--config={config}", f"--workdir={tmp_path / 'locked'}")
+    assert "no permission" in fails(
+        "train", f"--config={config}", f"--workdir={tmp_path / 'locked'}"
+    )
     line = fails("sample", f"--workdir={run}", f"--out={tmp_path / 'locked' / 'x'}")
     assert f"Permission denied: {tmp_path / 'locked'}" in line
 
@@ -249,7 +310,9 @@ def test_no_permission(fails, config, run, tmp_path, monkeypatch):
 def test_wrong_samples(fails, run, tmp_path):
     workdir = f"--workdir={run}"
     assert "classes are 0 to 9" in fails("sample", workdir, "--label=10")
-    assert "no average of rate 0.5 in this run: it has 0.999" in fails("sample", workdir, "--ema=0.5")
+    assert "no average of rate 0.5 in this run: it has 0.999" in fails(
+        "sample", workdir, "--ema=0.5"
+    )
     assert "no checkpoint of step 3" in fails("sample", workdir, "--checkpoint=3")
     (tmp_path / "file").touch()
     assert "file" in fails("sample", workdir, f"--out={tmp_path / 'file' / 'x'}")
@@ -287,9 +350,18 @@ def test_other_ends(fails, monkeypatch, capfd):
 
 def start(config, workdir, **files):
     """The command in a process of its own, on one device."""
-    command = [sys.executable, "-m", "jaxgen", "train", f"--config={config}", f"--workdir={workdir}"]
+    command = [
+        sys.executable,
+        "-m",
+        "jaxgen",
+        "train",
+        f"--config={config}",
+        f"--workdir={workdir}",
+    ]
     overrides = {"steps": 1200, "log_every": 10}
-    command += [f"--config.train.{k}={v}" for k, v in overrides.items()] + ["--config.checkpoint.every=100"]
+    command += [f"--config.train.{k}={v}" for k, v in overrides.items()] + [
+        "--config.checkpoint.every=100"
+    ]
     return subprocess.Popen(command, text=True, env={**os.environ, "XLA_FLAGS": ""}, **files)
 
 
@@ -303,8 +375,14 @@ def after(workdir, step):
 
 @pytest.mark.slow
 def test_interrupted_and_killed_runs_end_in_the_same_bits(config, tmp_path):
-    """SIGTERM saves the very step; kill -9 loses the steps since the last save; in the end nothing shows."""
-    whole, parts, folder = tmp_path / "whole", tmp_path / "parts", tmp_path / "parts" / "checkpoints"
+    """SIGTERM saves the very step; kill -9 loses the steps since the last save; in the end nothing
+    shows.
+    """
+    whole, parts, folder = (
+        tmp_path / "whole",
+        tmp_path / "parts",
+        tmp_path / "parts" / "checkpoints",
+    )
     straight = start(config, whole, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     process = start(config, parts, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -313,8 +391,13 @@ def test_interrupted_and_killed_runs_end_in_the_same_bits(config, tmp_path):
     out, error = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     stopped = max(checkpoint.steps_in(folder))
-    assert out.splitlines()[-1] == f"stopped at step {stopped} and saved; the same command goes on from there"
-    assert 50 <= stopped < 1200 and all(line.startswith("tiny: ") for line in error.splitlines()), error
+    assert (
+        out.splitlines()[-1]
+        == f"stopped at step {stopped} and saved; the same command goes on from there"
+    )
+    assert 50 <= stopped < 1200 and all(line.startswith("tiny: ") for line in error.splitlines()), (
+        error
+    )
 
     process = start(config, parts, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     after(parts, stopped + 220)
@@ -327,16 +410,25 @@ def test_interrupted_and_killed_runs_end_in_the_same_bits(config, tmp_path):
     out, error = process.communicate(timeout=120)
     assert process.returncode == 0 and "Traceback" not in error
     first, cost, last = out.splitlines()
-    assert (first, last) == (f"resuming {parts} from step {left}", f"finished at step 1200: {parts}")
+    assert (first, last) == (
+        f"resuming {parts} from step {left}",
+        f"finished at step 1200: {parts}",
+    )
     assert stopped < left < 1200
 
     assert straight.wait(timeout=120) == 0
     for ema in ("none", "first"):
-        one, other = (open_run(str(workdir), "" if ema == "first" else ema) for workdir in (whole, parts))
+        one, other = (
+            open_run(str(workdir), "" if ema == "first" else ema) for workdir in (whole, parts)
+        )
         assert one.step == other.step == 1200
         jax.tree.map(np.testing.assert_array_equal, one.variables, other.variables)
     rows = [logging.read_metrics(str(workdir)) for workdir in (whole, parts)]
-    assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]] == list(range(10, 1201, 10))
+    assert (
+        [row["step"] for row in rows[0]]
+        == [row["step"] for row in rows[1]]
+        == list(range(10, 1201, 10))
+    )
 
 
 def test_a_finished_run_takes_overrides_that_need_no_training(run, fails):
@@ -355,7 +447,10 @@ def test_a_finished_run_takes_overrides_that_need_no_training(run, fails):
     [
         ("config.model.lable_dropout = 0.3", "did you mean label_dropout"),
         ("config.players.denoiser.update_steps = 2", "did you mean updates"),
-        ("config.evaluation.update(log_prob_images=4, log_prob=dict(num_time=5))", "did you mean num_times"),
+        (
+            "config.evaluation.update(log_prob_images=4, log_prob=dict(num_time=5))",
+            "did you mean num_times",
+        ),
     ],
 )
 def test_what_would_fail_later_fails_at_once(config, fails, tmp_path, line, message):
@@ -379,10 +474,17 @@ def samples(tmp_path_factory):
 def test_samples_of_anybody_are_measured_without_a_model(samples, capfd, monkeypatch, tmp_path):
     monkeypatch.setenv("JAXGEN_CACHE", str(tmp_path))
     files = f"{samples}/0.npz,{samples}/1.npz"
-    assert cli.main(["evaluate", f"--samples={files}", "--reference=digits", f"--out={tmp_path}/out.json"]) == 0
+    assert (
+        cli.main(
+            ["evaluate", f"--samples={files}", "--reference=digits", f"--out={tmp_path}/out.json"]
+        )
+        == 0
+    )
     printed = capfd.readouterr().out
     made = json.loads((tmp_path / "out.json").read_text())
-    assert made["protocol"]["samples"] == [60, 60] and "digits test" in made["protocol"]["reference"]
+    assert (
+        made["protocol"]["samples"] == [60, 60] and "digits test" in made["protocol"]["reference"]
+    )
     assert made["scores"]["copies"]["values"] == [60.0, 60.0]  # they are training images
     assert made["scores"]["frechet"]["std"] > 0 and made["floors"]["frechet"]["mean"] > 0
     for name in ("FD-Digits64", "FD-PCA64", "coverage-Digits64 k=5", "real images"):
@@ -415,24 +517,37 @@ def test_samples_that_cannot_be_measured(fails, samples, tmp_path, monkeypatch, 
         "weights": (["--features=inception768"], "JAXGEN_INCEPTION"),
         "extractor": (["--features=inseption"], "did you mean inception"),
     }[case]
-    assert message in fails("evaluate", f"--samples={tmp_path}/file.npz", "--reference=digits", *flags)
+    assert message in fails(
+        "evaluate", f"--samples={tmp_path}/file.npz", "--reference=digits", *flags
+    )
 
 
 def test_what_is_measured_must_be_named(fails, run):
     assert "--workdir=RUN, or --samples=FILE.npz" in fails("evaluate")
-    assert "--features has no meaning without --samples" in fails("evaluate", f"--workdir={run}", "--features=pixels")
+    assert "--features has no meaning without --samples" in fails(
+        "evaluate", f"--workdir={run}", "--features=pixels"
+    )
 
 
 def test_the_floor_shares_no_image_with_a_reference_of_several_splits(samples, capfd, tmp_path):
-    command = ["evaluate", f"--samples={samples}/0.npz", "--reference=digits", f"--out={tmp_path}/out.json"]
+    command = [
+        "evaluate",
+        f"--samples={samples}/0.npz",
+        "--reference=digits",
+        f"--out={tmp_path}/out.json",
+    ]
     assert cli.main([*command, "--split=validation[:200]+train[:100]"]) == 0
     floor = json.loads((tmp_path / "out.json").read_text())["protocol"]["floor"]
     assert "other real images, digits test" in floor
 
 
 def test_experiments_that_are_none(fails):
-    assert "not an experiment" in fails("compare", "--config=configs/digits/vae.py", "--workdir=NEW")
-    assert "has no mode 'smok'" in fails("compare", "--config=experiments/trilemma.py:smok", "--workdir=NEW")
+    assert "not an experiment" in fails(
+        "compare", "--config=configs/digits/vae.py", "--workdir=NEW"
+    )
+    assert "has no mode 'smok'" in fails(
+        "compare", "--config=experiments/trilemma.py:smok", "--workdir=NEW"
+    )
 
 
 def test_requirements_are_checked_before_anything_is_trained(fails):

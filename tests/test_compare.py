@@ -30,7 +30,14 @@ def test_compare_trains_measures_and_reports(monkeypatch, tmp_path):
     saved = json.loads((tmp_path / "results.json").read_text())
     assert [s["name"] for s in saved["systems"]] == ["VAE", "GAN"]
     for system in results["systems"]:
-        assert {"confident", "frechet", "latency_ms", "coverage", "smallest_class", "copies"} <= set(system["scores"])
+        assert {
+            "confident",
+            "frechet",
+            "latency_ms",
+            "coverage",
+            "smallest_class",
+            "copies",
+        } <= set(system["scores"])
         assert len(system["scores"]["frechet"]["values"]) == len(experiment.evaluation.seeds)
         assert (tmp_path / system["grid"]).stat().st_size > 0
     # a second call finds everything trained and measured
@@ -49,12 +56,16 @@ def test_variants_that_differ_in_sampling_share_a_training_run(monkeypatch, tmp_
     experiment.systems = experiment.systems[::4]
     monkeypatch.chdir(ROOT)
     results, _ = compare(experiment, str(tmp_path), progress=False)
-    assert [s["sampler"]["eta"] for s in results["systems"]] == [0.0, 1.0] == results["axis"]["values"]
+    assert (
+        [s["sampler"]["eta"] for s in results["systems"]] == [0.0, 1.0] == results["axis"]["values"]
+    )
     assert len({s["workdir"] for s in results["systems"]}) == 1
     assert results["systems"][0]["scores"]["frechet"] != results["systems"][1]["scores"]["frechet"]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "experiments" / "ablations").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "experiments" / "ablations").glob("*.py")), ids=lambda path: path.stem
+)
 def test_the_systems_of_an_ablation_can_be_built(monkeypatch, path):
     monkeypatch.chdir(ROOT)
     for mode in ("", ":smoke"):

@@ -36,8 +36,14 @@ def config(file):
 def test_load_applies_the_mode_and_dotted_overrides(file):
     assert config_lib.load(file).train.steps == 100
     assert config_lib.load(f"{file}:smoke").train.steps == 2
-    changed = config_lib.load(file, {"train.steps": 7, "players.model.optimizer.learning_rate": 0.5, "seed": 3})
-    assert (changed.train.steps, changed.players.model.optimizer.learning_rate, changed.seed) == (7, 0.5, 3)
+    changed = config_lib.load(
+        file, {"train.steps": 7, "players.model.optimizer.learning_rate": 0.5, "seed": 3}
+    )
+    assert (changed.train.steps, changed.players.model.optimizer.learning_rate, changed.seed) == (
+        7,
+        0.5,
+        3,
+    )
     config_lib.check(changed)
 
 
@@ -49,7 +55,11 @@ def test_a_file_that_does_not_exist_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("train.step", 1, r"no field 'train\.step': config\.train has no 'step' \(did you mean steps"),
+        (
+            "train.step",
+            1,
+            r"no field 'train\.step': config\.train has no 'step' \(did you mean steps",
+        ),
         ("trian.steps", 1, r"no field 'trian\.steps': config has no 'trian' \(did you mean train"),
         ("model.encoder.hiden", (1,), "did you mean hidden"),
         ("train.steps.more", 1, r"config\.train\.steps has no 'more'"),
@@ -67,7 +77,11 @@ def test_an_override_that_cannot_be_is_explained(config, name, value, message):
 
 
 def test_overrides_that_fit(config):
-    changes = {"data.image_shape": [4, 4, 1], "data.data_dir": "/data", "players.model.terms.kl.weight": 2}
+    changes = {
+        "data.image_shape": [4, 4, 1],
+        "data.data_dir": "/data",
+        "players.model.terms.kl.weight": 2,
+    }
     for name, value in changes.items():
         config_lib.override(config, name, value)
     assert config.data.image_shape == (4, 4, 1) and isinstance(config.data.image_shape, tuple)
@@ -79,7 +93,11 @@ def test_json_round_trip_keeps_values_and_tuples(config, tmp_path):
     config.model.nested = ((1, 2), (3,))
     back = config_lib.from_json(config_lib.to_json(config))
     assert back.to_dict() == config.to_dict()
-    assert back.model.nested == ((1, 2), (3,)) and back.data.image_shape == (8, 8, 1) and back.data.data_dir is None
+    assert (
+        back.model.nested == ((1, 2), (3,))
+        and back.data.image_shape == (8, 8, 1)
+        and back.data.data_dir is None
+    )
     config_lib.check(back)
     config_lib.write(config, str(tmp_path / "run"))
     assert config_lib.read(str(tmp_path / "run")).to_dict() == config.to_dict()
@@ -119,7 +137,10 @@ def test_differences_are_the_fields_that_change_what_was_computed(config, file):
     ("changes", "message"),
     [
         ({"train.steps": 0}, r"config\.train\.steps must be at least 1, not 0"),
-        ({"data.pipeline": "steam"}, r"config\.data\.pipeline 'steam' is unknown: did you mean stream\?"),
+        (
+            {"data.pipeline": "steam"},
+            r"config\.data\.pipeline 'steam' is unknown: did you mean stream\?",
+        ),
         ({"data.workers": -1}, r"config\.data\.workers must not be negative, got -1"),
         ({"data.device_bytes": -1}, r"config\.data\.device_bytes must not be negative"),
         ({"train.batch_size": 0}, r"config\.train\.batch_size"),
@@ -163,4 +184,6 @@ def test_a_player_says_what_its_optimiser_gets():
     made = config_lib.player(dict(kl={}), networks=("a",), updates=2, learning_rate=0.1, b1=0.5)
     assert made.optimizer.to_dict() == {"name": "adam", "learning_rate": 0.1, "b1": 0.5}
     assert (made.networks, made.updates) == (("a",), 2)
-    assert np.isclose(config_lib.player({}, name="sgd", learning_rate=1.0).optimizer.learning_rate, 1.0)
+    assert np.isclose(
+        config_lib.player({}, name="sgd", learning_rate=1.0).optimizer.learning_rate, 1.0
+    )

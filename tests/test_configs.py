@@ -30,7 +30,9 @@ SMOKE = [path if path in QUICK else pytest.param(path, marks=pytest.mark.slow) f
 
 @pytest.mark.parametrize("path", SMOKE)
 def test_smoke(path, tmp_path, monkeypatch):
-    monkeypatch.setattr(jax, "devices", lambda: jax.local_devices()[:1])  # compiled faster; for several see test_parallel
+    monkeypatch.setattr(
+        jax, "devices", lambda: jax.local_devices()[:1]
+    )  # compiled faster; for several see test_parallel
     config = config_lib.load(f"{ROOT / path}:smoke")
     config.train.steps = 2
     result = training.train(config, str(tmp_path), progress=False, report=lambda text: None)
@@ -57,10 +59,14 @@ def test_the_train_step_is_a_program_for_accelerators(path, backend, platform, m
     batch = {"image": jax.ShapeDtypeStruct((*rows, *config.data.image_shape), "uint8")}
     batch["label"] = jax.ShapeDtypeStruct(rows, "int32")
     now = jax.eval_shape(state.initial(config, family, table))
-    program = jax.export.export(jax.jit(step.build(config, family, table, way)), platforms=[platform])(now, batch)
+    program = jax.export.export(
+        jax.jit(step.build(config, family, table, way)), platforms=[platform]
+    )(now, batch)
     assert program.platforms == (platform,)
     count = len(jax.tree.leaves(now))
-    assert program.out_avals[:count] == program.in_avals[:count], "the new state is like the old one"
+    assert program.out_avals[:count] == program.in_avals[:count], (
+        "the new state is like the old one"
+    )
 
 
 @pytest.mark.parametrize("path", CONFIGS)
@@ -68,5 +74,7 @@ def test_the_full_config_is_valid_and_documented(path):
     config = config_lib.load(str(ROOT / path))
     config_lib.check(config)
     text = (ROOT / path).read_text()
-    assert f"jaxgen train --config={path}" in " ".join(text.split()), "the docstring shows the command"
+    assert f"jaxgen train --config={path}" in " ".join(text.split()), (
+        "the docstring shows the command"
+    )
     assert config_lib.from_json(config_lib.to_json(config)).to_dict() == config.to_dict()

@@ -10,7 +10,12 @@ from jaxgen import distributed
 from jaxgen.distributed import Flags
 from jaxgen.errors import InputError
 
-SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "node[1-2]", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+SLURM = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_STEP_NODELIST": "node[1-2]",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+}
 TPU = {"libtpu": "installed"}
 
 
@@ -22,7 +27,10 @@ TPU = {"libtpu": "installed"}
         ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
         ({**SLURM, "SLURM_NTASKS": "1"}, False),
         ({**SLURM, "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "8"}, True),
-        ({**SLURM, "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1"}, False),  # an interactive shell
+        (
+            {**SLURM, "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1"},
+            False,
+        ),  # an interactive shell
         ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "8"}, False),  # in the batch script itself
         ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),
         ({"TPU_WORKER_HOSTNAMES": "a,b"}, False),  # no TPU here
@@ -33,7 +41,14 @@ TPU = {"libtpu": "installed"}
         ({**TPU, "TPU_SKIP_MDS_QUERY": "1"}, False),  # no chips: nobody is asked
         ({**TPU, "worker-network-endpoints": "one:0:10.0.0.1"}, False),
         ({**TPU, "worker-network-endpoints": "10.0.0.1,10.0.0.2"}, True),
-        ({**TPU, "worker-network-endpoints": "10.0.0.1", "tpu-env": "A: 'b'\nMEGASCALE_NUM_SLICES: '2'\n"}, True),
+        (
+            {
+                **TPU,
+                "worker-network-endpoints": "10.0.0.1",
+                "tpu-env": "A: 'b'\nMEGASCALE_NUM_SLICES: '2'\n",
+            },
+            True,
+        ),
         ({**TPU, "GCE_METADATA_IP": "127.0.0.1:9"}, False),  # a server that does not answer
     ],
 )
@@ -43,11 +58,17 @@ def test_what_calls_for_several_processes(surroundings, several, monkeypatch):
             monkeypatch.delenv(name)
     for name, value in surroundings.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(distributed.importlib.util, "find_spec", lambda name: "libtpu" if name in surroundings else None)
+    monkeypatch.setattr(
+        distributed.importlib.util,
+        "find_spec",
+        lambda name: "libtpu" if name in surroundings else None,
+    )
     if "GCE_METADATA_IP" not in surroundings:
         monkeypatch.setattr(distributed, "_metadata", surroundings.get)
     joined = []
-    monkeypatch.setattr(distributed.jax.distributed, "initialize", lambda **arguments: joined.append(arguments))
+    monkeypatch.setattr(
+        distributed.jax.distributed, "initialize", lambda **arguments: joined.append(arguments)
+    )
     monkeypatch.setattr(distributed, "_found_each_other", distributed.threading.Event())
     assert distributed.initialize(Flags()) == several == bool(joined)
     if joined:
@@ -56,7 +77,9 @@ def test_what_calls_for_several_processes(surroundings, several, monkeypatch):
 
 def test_flags_alone_decide_where_they_are_given(monkeypatch):
     joined = []
-    monkeypatch.setattr(distributed.jax.distributed, "initialize", lambda **arguments: joined.append(arguments))
+    monkeypatch.setattr(
+        distributed.jax.distributed, "initialize", lambda **arguments: joined.append(arguments)
+    )
     monkeypatch.setattr(distributed, "_found_each_other", distributed.threading.Event())
     assert not distributed.initialize(Flags("host:1", 1, 0)) and not joined
     assert distributed.initialize(Flags("[::1]:8476", 2, 1))
@@ -82,8 +105,21 @@ def test_flags_that_make_no_sense(flags, message):
 
 def test_nobody_answers():
     """In time, in one line, with the exit code for what may work the next time."""
-    flags = ["--coordinator=localhost:1", "--num_processes=2", "--process_id=1", "--coordinator_timeout=2"]
-    command = [sys.executable, "-m", "jaxgen", "train", "--config=configs/digits/vae.py", "--workdir=never", *flags]
+    flags = [
+        "--coordinator=localhost:1",
+        "--num_processes=2",
+        "--process_id=1",
+        "--coordinator_timeout=2",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "jaxgen",
+        "train",
+        "--config=configs/digits/vae.py",
+        "--workdir=never",
+        *flags,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 75

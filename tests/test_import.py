@@ -1,4 +1,6 @@
-"""What importing and running jaxgen pulls in, and what it does without the packages that it can do without."""
+"""What importing and running jaxgen pulls in, and what it does without the packages that it can do
+without.
+"""
 
 import os
 import subprocess
@@ -28,7 +30,16 @@ def test_import_is_fast_and_light():
 def test_every_part_is_an_attribute():
     import jaxgen
 
-    for name in ("config", "data", "diffusion", "errors", "families", "losses", "networks", "training"):
+    for name in (
+        "config",
+        "data",
+        "diffusion",
+        "errors",
+        "families",
+        "losses",
+        "networks",
+        "training",
+    ):
         assert getattr(jaxgen, name).__name__ == f"jaxgen.{name}" and name in dir(jaxgen)
 
 
@@ -96,5 +107,12 @@ def test_training_without_packages(tmp_path):
     result = python(WITHOUT_PACKAGES, tmp_path / "config.py", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     needed, loaded = result.stdout.splitlines()[-2:]
-    assert needed.split() == ["clu", "orbax-checkpoint", "pillow", "scikit-learn", "tensorboardX", "tqdm"]
+    assert needed.split() == [
+        "clu",
+        "orbax-checkpoint",
+        "pillow",
+        "scikit-learn",
+        "tensorboardX",
+        "tqdm",
+    ]
     assert not set(loaded.split()) & set(HEAVY)

@@ -8,9 +8,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def test_the_library_snippet_runs(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    (snippet,) = re.findall(r"```python\n(import itertools.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (snippet,) = re.findall(
+        r"```python\n(import itertools.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
     exec(compile(snippet.replace(", 200)", ", 20)"), "README.md", "exec"), {})
-    loss, *shape = capsys.readouterr().out.replace("(", "").replace(")", "").replace(",", "").split()
+    loss, *shape = (
+        capsys.readouterr().out.replace("(", "").replace(")", "").replace(",", "").split()
+    )
     assert float(loss) < 200 and [int(n) for n in shape] == [16, 8, 8, 1]
 
 

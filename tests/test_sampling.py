@@ -42,7 +42,9 @@ def test_samples_are_the_same_in_batches_of_any_size():
     run, labels = generate.sampler(system, {"steps": 3}), generate.balanced_labels(20, 3)
 
     def draw(size, num=20, seed=5):
-        return generate.generate(run, variables, num, seed=seed, batch_size=size, labels=labels[:num])
+        return generate.generate(
+            run, variables, num, seed=seed, batch_size=size, labels=labels[:num]
+        )
 
     whole = draw(16)
     assert whole.dtype == np.uint8 and whole.shape == (20, 4, 4, 1)
@@ -56,18 +58,26 @@ def test_samples_are_the_same_in_batches_of_any_size():
 def test_keys_and_labels_go_to_their_samples_and_progress_adds_up():
     counts, labels = [], generate.balanced_labels(10, 4)
     run = generate.sampler(family(noise), {})
-    images = generate.generate(run, 1.0, 10, seed=0, batch_size=4, labels=labels, progress=counts.append)
+    images = generate.generate(
+        run, 1.0, 10, seed=0, batch_size=4, labels=labels, progress=counts.append
+    )
     np.testing.assert_array_equal(images[:, 0, 0, 0], labels)
     assert counts == [4, 4, 2]
     one = jax.random.uniform(generate.sample_keys(0, 9, 1)[0], SHAPE, minval=-1.0, maxval=1.0)
-    np.testing.assert_array_equal(images[9].ravel()[1:], np.round(127.5 * (np.asarray(one) + 1)).ravel()[1:])
+    np.testing.assert_array_equal(
+        images[9].ravel()[1:], np.round(127.5 * (np.asarray(one) + 1)).ravel()[1:]
+    )
 
 
 def test_samples_are_quantised_by_rounding_and_clipping():
     values = np.array([-3.0, -1.0, -0.999, 0.0, 0.999, 1.0, 5.0])
-    run = generate.sampler(family(lambda v, keys, label: jnp.tile(v.reshape(1, 1, -1, 1), (len(keys), 1, 1, 1))), {})
+    run = generate.sampler(
+        family(lambda v, keys, label: jnp.tile(v.reshape(1, 1, -1, 1), (len(keys), 1, 1, 1))), {}
+    )
     images = generate.generate(run, jnp.float32(values), 2, seed=0, batch_size=2)
-    np.testing.assert_array_equal(images[0].ravel(), np.clip(np.round(127.5 * (values + 1)), 0, 255))
+    np.testing.assert_array_equal(
+        images[0].ravel(), np.clip(np.round(127.5 * (values + 1)), 0, 255)
+    )
 
 
 @pytest.mark.parametrize(("num", "classes"), [(10, 4), (3, 10), (1000, 10)])
@@ -84,8 +94,14 @@ def test_classes_are_balanced(num, classes):
         (lambda: generate.balanced_labels(4, 0, label=1), "unconditional"),
         (lambda: generate.balanced_labels(4, 10, label=10), "0 to 9"),
         (lambda: generate.balanced_labels(4, 10, label=-1), "0 to 9"),
-        (lambda: generate.sampler(family(noise), {"step": 3}), "no sampling option 'step': did you mean steps"),
-        (lambda: generate.sampler(Family((), None, None, noise, {}, lambda: 1), {"eta": 0.0}), "one step"),
+        (
+            lambda: generate.sampler(family(noise), {"step": 3}),
+            "no sampling option 'step': did you mean steps",
+        ),
+        (
+            lambda: generate.sampler(Family((), None, None, noise, {}, lambda: 1), {"eta": 0.0}),
+            "one step",
+        ),
         (lambda: generate.generate(None, None, 0, seed=0, batch_size=4), "at least 1"),
     ],
 )
@@ -125,7 +141,9 @@ def test_a_family_that_does_not_exist_is_named(change, message):
     config = default()
     config.family = "diffusion"
     config.data.image_shape = (4, 4, 1)
-    config.model.update(schedule=dict(name="linear"), prediction="v", denoiser=dict(name="mlp_denoiser"))
+    config.model.update(
+        schedule=dict(name="linear"), prediction="v", denoiser=dict(name="mlp_denoiser")
+    )
     with config.unlocked():
         config.update_from_flattened_dict(change)
     with pytest.raises(InputError, match=message):

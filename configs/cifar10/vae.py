@@ -1,7 +1,8 @@
-"""VAE on CIFAR-10: residual convolutions, 128 latents, discretised logistic pixels, so that its bound is in real bits/dim.
+"""VAE on CIFAR-10: residual convolutions, 128 latents, discretised logistic pixels, so that its
+bound is in real bits/dim.
 
-    jaxgen train    --config=configs/cifar10/vae.py --workdir=runs/cifar10_vae --config.data.data_dir=...
-    jaxgen evaluate --workdir=runs/cifar10_vae
+    jaxgen train    --config=configs/cifar10/vae.py --workdir=runs/cifar10_vae
+    --config.data.data_dir=... jaxgen evaluate --workdir=runs/cifar10_vae
 
 Not yet trained here, since it needs an accelerator, and so without numbers or cost of its own.
 """
@@ -25,13 +26,18 @@ def get_config(mode: str = ""):
     )
     config.players.model = player(
         networks=("encoder", "decoder"),
-        terms=dict(reconstruction=dict(), kl=dict(weight=dict(init=0.0, end=1.0, steps=5_000), free_bits=0.0)),
+        terms=dict(
+            reconstruction=dict(),
+            kl=dict(weight=dict(init=0.0, end=1.0, steps=5_000), free_bits=0.0),
+        ),
         learning_rate=3e-4,
         warmup=1_000,
         decay="cosine",
         clip=1000.0,
     )
-    config.train.update(steps=100_000, batch_size=128, log_every=200, eval_every=5_000, sample_every=10_000)
+    config.train.update(
+        steps=100_000, batch_size=128, log_every=200, eval_every=5_000, sample_every=10_000
+    )
     config.checkpoint.update(every=5_000, best="validation/model/loss")
     config.evaluation.update(num=50_000, log_prob_images=10_000, log_prob=dict(num_samples=100))
     if mode == "smoke":

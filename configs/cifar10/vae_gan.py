@@ -1,6 +1,8 @@
-"""VAE-GAN on CIFAR-10 (Larsen et al. 2016): encoder, decoder and critic, with a distance learned by the critic.
+"""VAE-GAN on CIFAR-10 (Larsen et al. 2016): encoder, decoder and critic, with a distance learned by
+the critic.
 
-    jaxgen train --config=configs/cifar10/vae_gan.py --workdir=runs/cifar10_vae_gan --config.data.data_dir=...
+    jaxgen train --config=configs/cifar10/vae_gan.py --workdir=runs/cifar10_vae_gan
+    --config.data.data_dir=...
 
 Not yet trained here, since it needs an accelerator, and so without numbers or cost of its own.
 """
@@ -13,7 +15,12 @@ def get_config(mode: str = ""):
     config.name = "VAE-GAN"
     config.family = "autoencoder"
     config.data.update(
-        source="tfds:cifar10", image_shape=(32, 32, 3), num_classes=10, flip=True, train="train", validation="test"
+        source="tfds:cifar10",
+        image_shape=(32, 32, 3),
+        num_classes=10,
+        flip=True,
+        train="train",
+        validation="test",
     )
     config.model.update(
         latent=128,
@@ -25,8 +32,12 @@ def get_config(mode: str = ""):
     adam = dict(learning_rate=2e-4, b1=0.0, b2=0.99)
     loss = dict(loss="non_saturating")
     config.players.critic = player(terms=dict(critic=loss, r1=dict(weight=1.0)), **adam)
-    config.players.decoder = player(terms=dict(adversarial=loss, feature=dict(weight=1e-3, layers=(-1,))), **adam)
-    config.players.encoder = player(terms=dict(kl=dict(weight=1e-3), feature=dict(weight=1e-3, layers=(-1,))), **adam)
+    config.players.decoder = player(
+        terms=dict(adversarial=loss, feature=dict(weight=1e-3, layers=(-1,))), **adam
+    )
+    config.players.encoder = player(
+        terms=dict(kl=dict(weight=1e-3), feature=dict(weight=1e-3, layers=(-1,))), **adam
+    )
     config.order = ("critic", "decoder", "encoder")
     config.ema.networks = ("encoder", "decoder")
     config.train.update(steps=200_000, batch_size=64, log_every=200, sample_every=5_000)

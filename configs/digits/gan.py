@@ -2,10 +2,9 @@
 
     jaxgen train --config=configs/digits/gan.py --workdir=runs/digits_gan
 
-Expected: confident share 86.9 % (94 % of that of real images), coverage 92.7 %, after 19 s of training on 2 CPU cores.
-`make demo` trains and measures it; the record is
-benchmarks/results/trilemma_digits.json.
-"""
+Expected: confident share 86.9 % (94 % of that of real images), coverage 92.7 %, after 19 s of
+training on 2 CPU cores. `make demo` trains and measures it; the record is
+benchmarks/results/trilemma_digits.json."""
 
 from jaxgen.config import default, player, smoke
 
@@ -18,7 +17,9 @@ def get_config(mode: str = ""):
     config.model.update(
         latent=8,
         generator=dict(name="mlp_decoder", hidden=(256,) * 4, activation="silu"),
-        critic=dict(name="mlp_critic", hidden=(256,) * 3, activation="leaky_relu", spectral_norm=False),
+        critic=dict(
+            name="mlp_critic", hidden=(256,) * 3, activation="leaky_relu", spectral_norm=False
+        ),
     )
     adam = dict(learning_rate=1e-3, b1=0.0, b2=0.9, warmup=100, decay="cosine")
     loss = dict(loss="relativistic")

@@ -3,9 +3,8 @@
     jaxgen train --config=configs/mnist/gan.py --workdir=runs/mnist_gan --config.data.data_dir=...
     jaxgen evaluate --workdir=runs/mnist_gan
 
-Expected: FD-pixels 2.95 and coverage 65 % on 10,000 samples (real images: 0.46 and 95 %), after about 4 minutes of training
-on 2 busy CPU cores. Record: benchmarks/results/mnist_gan.json.
-"""
+Expected: FD-pixels 2.95 and coverage 65 % on 10,000 samples (real images: 0.46 and 95 %), after
+about 4 minutes of training on 2 busy CPU cores. Record: benchmarks/results/mnist_gan.json."""
 
 from jaxgen.config import default, player, smoke
 
@@ -15,12 +14,18 @@ def get_config(mode: str = ""):
     config.name = "GAN"
     config.family = "adversarial"
     config.data.update(
-        source="tfds:mnist", image_shape=(28, 28, 1), num_classes=10, train="train[:55000]", validation="train[55000:]"
+        source="tfds:mnist",
+        image_shape=(28, 28, 1),
+        num_classes=10,
+        train="train[:55000]",
+        validation="train[55000:]",
     )
     config.model.update(
         latent=16,
         generator=dict(name="mlp_decoder", hidden=(512,) * 4, activation="silu"),
-        critic=dict(name="mlp_critic", hidden=(512,) * 3, activation="leaky_relu", spectral_norm=False),
+        critic=dict(
+            name="mlp_critic", hidden=(512,) * 3, activation="leaky_relu", spectral_norm=False
+        ),
     )
     adam = dict(learning_rate=5e-4, b1=0.0, b2=0.9, warmup=200, decay="cosine")
     loss = dict(loss="relativistic")

@@ -1,11 +1,11 @@
-"""VAE-GAN on MNIST (Larsen et al. 2016): the GAN's networks with an encoder, and a distance learned by the critic.
+"""VAE-GAN on MNIST (Larsen et al. 2016): the GAN's networks with an encoder, and a distance learned
+by the critic.
 
-    jaxgen train --config=configs/mnist/vae_gan.py --workdir=runs/mnist_vae_gan --config.data.data_dir=...
-    jaxgen evaluate --workdir=runs/mnist_vae_gan
+    jaxgen train --config=configs/mnist/vae_gan.py --workdir=runs/mnist_vae_gan
+    --config.data.data_dir=... jaxgen evaluate --workdir=runs/mnist_vae_gan
 
-Expected: FD-pixels 1.84 and coverage 83 % on 10,000 samples (real images: 0.46 and 95 %), after about 4 minutes of training
-on 2 busy CPU cores. Record: benchmarks/results/mnist_vae_gan.json.
-"""
+Expected: FD-pixels 1.84 and coverage 83 % on 10,000 samples (real images: 0.46 and 95 %), after
+about 4 minutes of training on 2 busy CPU cores. Record: benchmarks/results/mnist_vae_gan.json."""
 
 from jaxgen.config import default, player, smoke
 
@@ -15,7 +15,11 @@ def get_config(mode: str = ""):
     config.name = "VAE-GAN"
     config.family = "autoencoder"
     config.data.update(
-        source="tfds:mnist", image_shape=(28, 28, 1), num_classes=10, train="train[:55000]", validation="train[55000:]"
+        source="tfds:mnist",
+        image_shape=(28, 28, 1),
+        num_classes=10,
+        train="train[:55000]",
+        validation="train[55000:]",
     )
     mlp = dict(hidden=(512,) * 4, activation="silu")
     config.model.update(
@@ -23,11 +27,15 @@ def get_config(mode: str = ""):
         likelihood=dict(name="gaussian", scale=1.0),
         encoder=dict(name="mlp_encoder", **mlp),
         decoder=dict(name="mlp_decoder", **mlp),
-        critic=dict(name="mlp_critic", hidden=(512,) * 3, activation="leaky_relu", spectral_norm=False),
+        critic=dict(
+            name="mlp_critic", hidden=(512,) * 3, activation="leaky_relu", spectral_norm=False
+        ),
     )
     adam = dict(learning_rate=5e-4, b1=0.0, b2=0.9, warmup=200, decay="cosine")
     loss = dict(loss="relativistic")
-    feature = dict(weight=2.0 / 512, layers=(-1,))  # 2 / width: the mean over the layer of the squared difference
+    feature = dict(
+        weight=2.0 / 512, layers=(-1,)
+    )  # 2 / width: the mean over the layer of the squared difference
     config.players.critic = player(terms=dict(critic=loss, r1=dict(weight=0.1)), **adam)
     config.players.decoder = player(terms=dict(adversarial=loss, feature=feature), **adam)
     config.players.encoder = player(terms=dict(kl=dict(weight=0.03), feature=feature), **adam)

@@ -1,6 +1,6 @@
 """Ablation: the sampler's noise, from none (DDIM) to that of DDPM, in few steps. One training run.
 
-    jaxgen compare --config=experiments/ablations/eta.py --workdir=runs/ablations/eta
+jaxgen compare --config=experiments/ablations/eta.py --workdir=runs/ablations/eta
 """
 
 from jaxgen.config import experiment, system

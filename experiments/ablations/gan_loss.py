@@ -1,10 +1,10 @@
-"""Ablation: the adversarial loss, on images of three stacked digits (1,000 modes), where lost modes can be counted.
+"""Ablation: the adversarial loss, on images of three stacked digits (1,000 modes), where lost modes
+can be counted.
 
     jaxgen compare --config=experiments/ablations/gan_loss.py --workdir=runs/ablations/gan_loss
 
-All have the same networks, optimiser, number of critic steps and R1 penalty, but for the Wasserstein loss, which has
-its own penalty.
-"""
+All have the same networks, optimiser, number of critic steps and R1 penalty, but for the
+Wasserstein loss, which has its own penalty."""
 
 from jaxgen.config import experiment, system
 
@@ -24,14 +24,17 @@ def get_config(mode: str = ""):
             "data.image_shape": (8, 8, 3),
             "data.num_classes": 1000,
             "model.latent": 24,
-            "players.critic.terms": dict(critic=dict(loss=loss), **(penalty or dict(r1=dict(weight=0.05)))),
+            "players.critic.terms": dict(
+                critic=dict(loss=loss), **(penalty or dict(r1=dict(weight=0.05)))
+            ),
             "players.generator.terms.adversarial.loss": loss,
         }
         return system("configs/digits/gan.py", name, **fields)
 
     config = experiment(
         title="Which adversarial loss keeps the modes?",
-        question="Each image stacks three random digits as red, green and blue, so there are 1,000 kinds of images. How many of "
+        question="Each image stacks three random digits as red, green and blue, so there are 1,000 "
+        "kinds of images. How many of "
         "them does each loss keep?",
         systems=(
             *(one(name, loss) for name, loss in LOSSES.items()),

@@ -1,6 +1,7 @@
-"""Ablation: the weight of classifier-free guidance of a diffusion model that sees the class. One training run.
+"""Ablation: the weight of classifier-free guidance of a diffusion model that sees the class. One
+training run.
 
-    jaxgen compare --config=experiments/ablations/guidance.py --workdir=runs/ablations/guidance
+jaxgen compare --config=experiments/ablations/guidance.py --workdir=runs/ablations/guidance
 """
 
 from jaxgen.config import experiment, system
@@ -10,7 +11,8 @@ def get_config(mode: str = ""):
     steps = 4 if mode == "smoke" else 100
     config = experiment(
         title="What does guidance buy, and what does it cost?",
-        question="One class-conditional model; the weight pushes samples towards what tells their class from others.",
+        question="One class-conditional model; the weight pushes samples towards what tells their "
+                 "class from others.",
         axis=dict(name="guidance weight", log=False),
         systems=tuple(
             system("configs/digits/ddpm.py", f"guidance {w:g}", value=w,

@@ -1,6 +1,6 @@
 """Ablation: the number of latent dimensions of the VAE.
 
-    jaxgen compare --config=experiments/ablations/latent_size.py --workdir=runs/ablations/latent_size
+jaxgen compare --config=experiments/ablations/latent_size.py --workdir=runs/ablations/latent_size
 """
 
 from jaxgen.config import experiment, system
@@ -12,7 +12,8 @@ def get_config(mode: str = ""):
         question="Too few cannot tell the images apart; of too many, most stay unused.",
         axis=dict(name="latent dimensions", log=True),
         systems=tuple(
-            system("configs/digits/vae.py", f"{d} latent", value=d, **{"model.latent": d}) for d in (1, 2, 3, 5, 8, 16, 32)
+            system("configs/digits/vae.py", f"{d} latent", value=d, **{"model.latent": d})
+            for d in (1, 2, 3, 5, 8, 16, 32)
         ),
         mode=mode,
     )

@@ -1,7 +1,7 @@
 """Ablation: the path from images to noise, with the network predicting v on all of them.
 
-    jaxgen compare --config=experiments/ablations/noise_schedule.py --workdir=runs/ablations/noise_schedule
-"""
+jaxgen compare --config=experiments/ablations/noise_schedule.py
+--workdir=runs/ablations/noise_schedule"""
 
 from jaxgen.config import experiment, system
 
@@ -17,9 +17,11 @@ SCHEDULES = {
 def get_config(mode: str = ""):
     config = experiment(
         title="Which noise schedule?",
-        question="The same network, trained to predict v along five paths from images to noise, and sampled in 100 steps.",
+        question="The same network, trained to predict v along five paths from images to noise, "
+        "and sampled in 100 steps.",
         systems=tuple(
-            system("configs/digits/ddpm.py", name, **{"model.schedule": schedule}) for name, schedule in SCHEDULES.items()
+            system("configs/digits/ddpm.py", name, **{"model.schedule": schedule})
+            for name, schedule in SCHEDULES.items()
         ),
         mode=mode,
     )

@@ -1,7 +1,7 @@
 """Ablation: the number of steps in which the diffusion model samples. One training run.
 
-    jaxgen compare --config=experiments/ablations/sampling_steps.py --workdir=runs/ablations/sampling_steps
-"""
+jaxgen compare --config=experiments/ablations/sampling_steps.py
+--workdir=runs/ablations/sampling_steps"""
 
 from jaxgen.config import experiment, system
 
@@ -9,7 +9,8 @@ from jaxgen.config import experiment, system
 def get_config(mode: str = ""):
     config = experiment(
         title="How many steps does sampling need?",
-        question="One trained model, sampled with its own noise (DDPM, eta = 1) in 10 to 1,000 network calls.",
+        question="One trained model, sampled with its own noise (DDPM, eta = 1) in 10 to 1,000 "
+        "network calls.",
         axis=dict(name="sampling steps", log=True),
         systems=tuple(
             system("configs/digits/ddpm.py", f"{n} steps", value=n, **{"sample.options.steps": n})

@@ -1,5 +1,5 @@
-"""Data: named sources of uint8 images (`sources`), the order of their examples (`order`) and the batches made of them:
-from arrays in memory (`pipeline`), or read in the background (`stream`).
+"""Data: named sources of uint8 images (`sources`), the order of their examples (`order`) and the
+batches made of them: from arrays in memory (`pipeline`), or read in the background (`stream`).
 
 Modules load on first use: a process that only reads images has no need of JAX.
 """

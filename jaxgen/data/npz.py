@@ -17,13 +17,13 @@ from jaxgen.errors import InputError
 def open_npz(path: str) -> Reader:
     """Opens an archive; the images of a split are read when they are asked for.
 
-    The arrays are `<split>_images` and `<split>_labels` for each split, or `images` and `labels`, or numpy's own names
-    `arr_0` and `arr_1` (labels if it holds one-dimensional integers); the last two forms have one split, `train`.
-    Images are uint8 [N, H, W, C], or [N, H, W] for one channel; labels are integers [N], and the number of classes
-    follows from the largest label of all splits.
+    The arrays are `<split>_images` and `<split>_labels` for each split, or `images` and `labels`,
+    or numpy's own names `arr_0` and `arr_1` (labels if it holds one-dimensional integers); the last
+    two forms have one split, `train`. Images are uint8 [N, H, W, C], or [N, H, W] for one channel;
+    labels are integers [N], and the number of classes follows from the largest label of all splits.
 
-    What `np.savez` writes stays on disk and may be larger than the memory; what `np.savez_compressed` writes is decoded
-    as a whole, in every process that reads it.
+    What `np.savez` writes stays on disk and may be larger than the memory; what
+    `np.savez_compressed` writes is decoded as a whole, in every process that reads it.
 
     Raises:
       InputError: a missing or damaged file, other names, and arrays of another kind or shape.
@@ -39,19 +39,25 @@ def open_npz(path: str) -> Reader:
     return Reader(sizes, partial(_read, archive, splits), num_classes)
 
 
-def _read(archive: "_Archive", splits: dict[str, tuple[str, str | None]], name: str, indices: np.ndarray) -> Examples:
+def _read(
+    archive: "_Archive", splits: dict[str, tuple[str, str | None]], name: str, indices: np.ndarray
+) -> Examples:
     images_key, labels_key = splits[name]
     images = _images(archive, images_key)
     if labels_key is None:
         return Examples(take(images, indices))
     labels = _labels(archive, labels_key)
     if len(labels) != len(images):
-        raise InputError(f"npz:{archive.file}: split '{name}' has {len(images)} images but {len(labels)} labels")
+        raise InputError(
+            f"npz:{archive.file}: split '{name}' has {len(images)} images but {len(labels)} labels"
+        )
     return Examples(take(images, indices), take(labels, indices))
 
 
 class _Archive:
-    """The arrays of a file. Those that are not compressed are mapped, not read; a copy for another process holds none."""
+    """The arrays of a file. Those that are not compressed are mapped, not read; a copy for another
+    process holds none.
+    """
 
     def __init__(self, file: Path):
         self.file = file
@@ -59,7 +65,9 @@ class _Archive:
         self._checked = False
         with self._readable("it"):
             with zipfile.ZipFile(file) as archive:
-                self.members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+                self.members = {
+                    info.filename.removesuffix(".npy"): info for info in archive.infolist()
+                }
 
     def __getstate__(self):
         return {**self.__dict__, "_arrays": {}, "_checked": True}
@@ -101,7 +109,9 @@ class _Archive:
             yield
         except Exception as error:  # broken bytes raise many kinds of errors here
             what = "cannot be read as an npz archive" if what == "it" else f"{what} cannot be read"
-            raise InputError(f"npz:{self.file}: {what} ({error}); write it again with np.savez") from error
+            raise InputError(
+                f"npz:{self.file}: {what} ({error}); write it again with np.savez"
+            ) from error
 
 
 def _header(stream) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -127,10 +137,15 @@ def _splits(archive: _Archive) -> dict[str, tuple[str, str | None]]:
         return {"train": pair("images")}
     if "arr_0" in keys:
         # `arr_1` is only numpy's name for "the second array": it need not hold labels.
-        labelled = "arr_1" in keys and archive["arr_1"].ndim == 1 and np.issubdtype(archive["arr_1"].dtype, np.integer)
+        labelled = (
+            "arr_1" in keys
+            and archive["arr_1"].ndim == 1
+            and np.issubdtype(archive["arr_1"].dtype, np.integer)
+        )
         return {"train": ("arr_0", "arr_1" if labelled else None)}
     raise InputError(
-        f"npz:{archive.file}: expected arrays named <split>_images (and <split>_labels), images (and labels) or arr_0, "
+        f"npz:{archive.file}: expected arrays named <split>_images (and <split>_labels), images "
+        f"(and labels) or arr_0, "
         f"found {', '.join(keys) or 'none'}"
     )
 
@@ -143,7 +158,8 @@ def _images(archive: _Archive, key: str) -> np.ndarray:
         images = images[..., None]
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
         raise InputError(
-            f"npz:{file}: {key} has shape {images.shape}, expected (N, H, W) or (N, H, W, C) with C = 1, 3 or 4"
+            f"npz:{file}: {key} has shape {images.shape}, expected (N, H, W) or (N, H, W, C) with "
+            f"C = 1, 3 or 4"
         )
     return images
 
@@ -154,13 +170,30 @@ def _remedy(images: np.ndarray) -> str:
         return ", expected uint8 in [0, 255]"
     low, high = float(images.min()), float(images.max())
     if not np.isfinite([low, high]).all():
-        where = int(np.argmin(np.isfinite(images).reshape(len(images), -1).all(axis=1))) if images.ndim else 0
-        return f" with NaN or infinity in image {where}, expected uint8 in [0, 255]: look at what made it"
+        where = (
+            int(np.argmin(np.isfinite(images).reshape(len(images), -1).all(axis=1)))
+            if images.ndim
+            else 0
+        )
+        return (
+            f" with NaN or infinity in image {where}, expected uint8 in [0, 255]: look at what "
+            f"made it"
+        )
     if low < 0 or high > 255 or (images.dtype.kind == "f" and high <= 1):
-        how = "np.round(255 * x)" if 0 <= low and high <= 1 else "np.round(127.5 * (x + 1))" if -1 <= low and high <= 1 else ""
+        how = (
+            "np.round(255 * x)"
+            if 0 <= low and high <= 1
+            else "np.round(127.5 * (x + 1))"
+            if -1 <= low and high <= 1
+            else ""
+        )
     else:
         how = "np.round(x)"
-    told = f"save images x as {how}.astype(np.uint8)" if how else "bring them to that range before they become uint8"
+    told = (
+        f"save images x as {how}.astype(np.uint8)"
+        if how
+        else "bring them to that range before they become uint8"
+    )
     return f" in [{low:g}, {high:g}], expected uint8 in [0, 255]: {told}"
 
 
@@ -168,6 +201,7 @@ def _labels(archive: _Archive, key: str) -> np.ndarray:
     labels, file = archive[key], archive.file
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise InputError(
-            f"npz:{file}: {key} is {labels.dtype} of shape {labels.shape}, expected one integer an image, of shape (N,)"
+            f"npz:{file}: {key} is {labels.dtype} of shape {labels.shape}, expected one integer an "
+            f"image, of shape (N,)"
         )
     return labels

@@ -4,17 +4,21 @@ import struct
 from collections.abc import Sequence
 from functools import cache
 
-_COLOURS = {1: (0, "L"), 3: (2, "RGB"), 4: (6, "RGBA")}  # channels: the colour type in the file, Pillow's mode
+_COLOURS = {
+    1: (0, "L"),
+    3: (2, "RGB"),
+    4: (6, "RGBA"),
+}  # channels: the colour type in the file, Pillow's mode
 _SKIPPED = (b"tRNS", b"eXIf")  # chunks that change what the pixels mean
 _HEADER = 33  # bytes of signature and first chunk
 
 
 def decode_plain(data: bytes, shape: Sequence[int]) -> bytes | None:
-    """The pixels [H, W, C] of a PNG that holds just them, 8 bits each and not interlaced; None: decode it some other way.
+    """The pixels [H, W, C] of a PNG that holds just them, 8 bits each and not interlaced; None:
+    decode it some other way.
 
-    Pillow's `open` costs more than the decoding of 32x32 pixels (it tries its formats and reads every chunk as an object),
-    so that only its decoder is called here.
-    """
+    Pillow's `open` costs more than the decoding of 32x32 pixels (it tries its formats and reads
+    every chunk as an object), so that only its decoder is called here."""
     from PIL import Image
 
     mode, start = _plain(*shape)
@@ -29,7 +33,9 @@ def decode_plain(data: bytes, shape: Sequence[int]) -> bytes | None:
             parts.append(data[at + 8 : at + 8 + length])
         at += 12 + length  # a length, a kind and a checksum surround the content
     try:
-        return Image.frombytes(mode, (shape[1], shape[0]), b"".join(parts), "zip", mode, 0).tobytes()
+        return Image.frombytes(
+            mode, (shape[1], shape[0]), b"".join(parts), "zip", mode, 0
+        ).tobytes()
     except ValueError:  # damaged: `open` will say how
         return None
 
@@ -38,4 +44,6 @@ def decode_plain(data: bytes, shape: Sequence[int]) -> bytes | None:
 def _plain(height: int, width: int, channels: int) -> tuple[str, bytes]:
     """Pillow's mode, and how such a file begins."""
     colour, mode = _COLOURS.get(channels, (7, ""))  # there is no colour type 7
-    return mode, b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, 8, colour, 0, 0, 0)
+    return mode, b"\x89PNG\r\n\x1a\n" + struct.pack(
+        ">I4sIIBBBBB", 13, b"IHDR", width, height, 8, colour, 0, 0, 0
+    )

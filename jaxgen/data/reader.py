@@ -1,4 +1,6 @@
-"""What all sources share: their examples, how they are read, and split expressions: `train[:5000]`, `train[90%:]`, `a+b`."""
+"""What all sources share: their examples, how they are read, and split expressions: `train[:5000]`,
+`train[90%:]`, `a+b`.
+"""
 
 import os
 import re
@@ -14,7 +16,9 @@ _CHUNK, _THREADS = 1024, 16
 
 
 class Examples(NamedTuple):
-    """Decoded examples: images uint8 [N, H, W, C], labels int [N] or None, one text per image or None."""
+    """Decoded examples: images uint8 [N, H, W, C], labels int [N] or None, one text per image or
+    None.
+    """
 
     images: np.ndarray
     labels: np.ndarray | None = None
@@ -22,7 +26,8 @@ class Examples(NamedTuple):
 
 
 class Reader(NamedTuple):
-    """An opened source whose images are decoded when they are asked for, in any order. It can be pickled.
+    """An opened source whose images are decoded when they are asked for, in any order. It can be
+    pickled.
 
     Attributes:
       sizes: the number of examples of each base split.
@@ -36,16 +41,18 @@ class Reader(NamedTuple):
 
 
 def take(array: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """These entries of an array, in memory; not copied where they are consecutive and it is there already."""
+    """These entries of an array, in memory; not copied where they are consecutive and it is there
+    already.
+    """
     if len(indices) and not isinstance(array, np.memmap) and (np.diff(indices) == 1).all():
         return array[indices[0] : indices[-1] + 1]
     return np.asarray(array[indices])
 
 
 def in_chunks(decode: Callable[[slice], None], count: int) -> None:
-    """Calls `decode` for slices that cover `range(count)`; with threads where that is many (decoders leave the lock of
-    Python to others). A batch is one slice: in a pipeline, whoever asks for it has threads or processes of its own.
-    """
+    """Calls `decode` for slices that cover `range(count)`; with threads where that is many
+    (decoders leave the lock of Python to others). A batch is one slice: in a pipeline, whoever asks
+    for it has threads or processes of its own."""
     chunks = [slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     if len(chunks) == 1:
         return decode(chunks[0])
@@ -59,11 +66,12 @@ _PART = re.compile(r"(?P<name>[^\[\]+]+)(?:\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%
 def parse_split(split: str, sizes: Mapping[str, int]) -> list[tuple[str, range]]:
     """The parts of a split expression as (base split, indices).
 
-    A part is `name` or `name[start:stop]`; a bound counts examples or, with `%`, percent of them (rounded to the
-    nearest example, so that `[:90%]` and `[90%:]` never overlap); a negative bound counts from the end. `+` joins.
+    A part is `name` or `name[start:stop]`; a bound counts examples or, with `%`, percent of them
+    (rounded to the nearest example, so that `[:90%]` and `[90%:]` never overlap); a negative bound
+    counts from the end. `+` joins.
 
-    Raises:
-      InputError: bad syntax, an unknown base split (the message offers those there are), a bound outside the split,
+    Raises: InputError: bad syntax, an unknown base split (the message offers those there are), a
+      bound outside the split,
         or a part without examples.
     """
     return [_parse_part(part.strip(), sizes) for part in split.split("+")]
@@ -72,7 +80,10 @@ def parse_split(split: str, sizes: Mapping[str, int]) -> list[tuple[str, range]]
 def _parse_part(part: str, sizes: Mapping[str, int]) -> tuple[str, range]:
     match = _PART.fullmatch(part)
     if match is None:
-        raise InputError(f"split '{part}' cannot be read: write it like train[:5000], train[90%:] or validation+test")
+        raise InputError(
+            f"split '{part}' cannot be read: write it like train[:5000], train[90%:] or "
+            f"validation+test"
+        )
     name = match["name"]
     if name not in sizes:
         raise InputError(f"there is no split '{name}': the splits are {', '.join(sizes) or 'none'}")

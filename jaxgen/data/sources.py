@@ -1,8 +1,9 @@
-"""Sources of images by name: `digits`, `tfds:<name>`, `folder:<path>`, `npz:<path>`, `stacked:<source>` and `synthetic`.
+"""Sources of images by name: `digits`, `tfds:<name>`, `folder:<path>`, `npz:<path>`,
+`stacked:<source>` and `synthetic`.
 
-A source has a few base splits; a split expression (see `reader`) chooses among their examples, with one grammar for all
-sources. `load` reads them into memory, `open_records` reads those that are asked for; there is one path for both.
-"""
+A source has a few base splits; a split expression (see `reader`) chooses among their examples, with
+one grammar for all sources. `load` reads them into memory, `open_records` reads those that are
+asked for; there is one path for both."""
 
 import dataclasses
 import hashlib
@@ -45,12 +46,17 @@ class Source(NamedTuple):
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """What batches are gathered from: {"image", "label" if there are labels}."""
-        return {"image": self.images} if self.labels is None else {"image": self.images, "label": self.labels}
+        return (
+            {"image": self.images}
+            if self.labels is None
+            else {"image": self.images, "label": self.labels}
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """One split of a source, whose examples are read and decoded when they are asked for. It can be pickled.
+    """One split of a source, whose examples are read and decoded when they are asked for. It can be
+    pickled.
 
     Attributes:
       name: where they come from, e.g. "tfds:mnist train[:5000]".
@@ -82,7 +88,9 @@ class Records:
         return {name: array[0] for name, array in self.batch(np.array([index])).items()}
 
     def batch(self, indices: Int[np.ndarray, " B"]) -> dict[str, np.ndarray]:
-        """The examples at these indices as {"image": uint8 [B, H, W, C], "label": int32 [B] if there are labels}."""
+        """The examples at these indices as {"image": uint8 [B, H, W, C], "label": int32 [B] if
+        there are labels}.
+        """
         images, labels, _ = self._read(indices)
         return {"image": images} if labels is None else {"image": images, "label": labels}
 
@@ -112,22 +120,28 @@ class Records:
 
 
 def open_records(
-    source: str, split: str, *, data_dir: str | None = None, image_shape: tuple[int, int, int] | None = None
+    source: str,
+    split: str,
+    *,
+    data_dir: str | None = None,
+    image_shape: tuple[int, int, int] | None = None,
 ) -> Records:
-    """Opens one split of a source for access to any of its examples; only one of them is read to see that it fits.
+    """Opens one split of a source for access to any of its examples; only one of them is read to
+    see that it fits.
 
-    Args:
-      source: `digits` (scikit-learn's 8x8 scans), `tfds:<name>` (prepared on disk; nothing is downloaded and TensorFlow
-        is not needed), `folder:<path>` (see `open_folder`), `npz:<path>` (see `open_npz`), `stacked:<source>` (three
-        random grey images of a source as the colours of one, for counting modes), or `synthetic` (4,096 images of noise
-        with random labels in 10 classes, which cost no more than copying them: they time the computation without the
-        input).
+    Args: source: `digits` (scikit-learn's 8x8 scans), `tfds:<name>` (prepared on disk; nothing is
+      downloaded and TensorFlow
+        is not needed), `folder:<path>` (see `open_folder`), `npz:<path>` (see `open_npz`),
+        `stacked:<source>` (three random grey images of a source as the colours of one, for counting
+        modes), or `synthetic` (4,096 images of noise with random labels in 10 classes, which cost
+        no more than copying them: they time the computation without the input).
       split: such as `train`, `train[:5000]`, `train[90%:]` or `validation+test`.
       data_dir: where `tfds` keeps its data sets; None is its own default.
-      image_shape: [H, W, C] that the images must have; `folder` converts to its channels and `synthetic` needs it.
+      image_shape: [H, W, C] that the images must have; `folder` converts to its channels and
+      `synthetic` needs it.
 
-    Raises:
-      InputError: an unknown source or split, an empty split, missing or unreadable data, images of another shape,
+    Raises: InputError: an unknown source or split, an empty split, missing or unreadable data,
+      images of another shape,
         labels out of range.
     """
     reader = _open(source, data_dir, image_shape)
@@ -143,13 +157,19 @@ def open_records(
     if len({first.labels is None for first in firsts}) > 1:
         raise InputError(f"{name}: one part has labels and another has none; load them separately")
     if image_shape is not None and shapes[0] != tuple(image_shape):
-        raise InputError(f"{name}: the images have shape {shapes[0]}, but image_shape is {tuple(image_shape)}")
+        raise InputError(
+            f"{name}: the images have shape {shapes[0]}, but image_shape is {tuple(image_shape)}"
+        )
     num_classes = 0 if firsts[0].labels is None else reader.num_classes
     return Records(name, shapes[0], num_classes, reader, tuple(parts))
 
 
 def load(
-    source: str, split: str, *, data_dir: str | None = None, image_shape: tuple[int, int, int] | None = None
+    source: str,
+    split: str,
+    *,
+    data_dir: str | None = None,
+    image_shape: tuple[int, int, int] | None = None,
 ) -> Source:
     """Reads one split of a source into memory.
 
@@ -164,7 +184,9 @@ def splits(source: str, data_dir: str | None = None) -> tuple[str, ...]:
 
 
 def fingerprint(source: Source) -> str:
-    """SHA-256 (hex) of the images and labels with their shapes: equal for equal content, whatever its name."""
+    """SHA-256 (hex) of the images and labels with their shapes: equal for equal content, whatever
+    its name.
+    """
     digest = hashlib.sha256()
     for array in (source.images, source.labels):
         if array is not None:
@@ -196,13 +218,19 @@ def _join(pieces: list[Examples], rows: Int[np.ndarray, " N"]) -> Examples:
     texts = sum((piece.texts or ("",) * len(piece.images) for piece in pieces), ())
     return Examples(
         images=np.concatenate([piece.images for piece in pieces])[place],
-        labels=None if pieces[0].labels is None else np.concatenate([piece.labels for piece in pieces])[place],
+        labels=None
+        if pieces[0].labels is None
+        else np.concatenate([piece.labels for piece in pieces])[place],
         texts=tuple(texts[i] for i in place) if any(piece.texts for piece in pieces) else None,
     )
 
 
 def _in_memory(splits: dict[str, Examples], num_classes: int) -> Reader:
-    return Reader({name: len(examples.images) for name, examples in splits.items()}, partial(_read, splits), num_classes)
+    return Reader(
+        {name: len(examples.images) for name, examples in splits.items()},
+        partial(_read, splits),
+        num_classes,
+    )
 
 
 def _read(splits: dict[str, Examples], name: str, indices: np.ndarray) -> Examples:
@@ -223,7 +251,9 @@ def _open_digits() -> Reader:
     train, rest = halve(np.arange(len(labels)))
     validation, test = halve(rest)
     splits = {"train": train, "validation": validation, "test": test}
-    return _in_memory({name: Examples(images[chosen], labels[chosen]) for name, chosen in splits.items()}, 10)
+    return _in_memory(
+        {name: Examples(images[chosen], labels[chosen]) for name, chosen in splits.items()}, 10
+    )
 
 
 def _open_synthetic(image_shape: tuple[int, int, int] | None) -> Reader:
@@ -234,10 +264,14 @@ def _open_synthetic(image_shape: tuple[int, int, int] | None) -> Reader:
     return Reader(sizes, partial(_draw, image_shape, tuple(sizes)), _SYNTHETIC_CLASSES)
 
 
-def _draw(image_shape: tuple[int, int, int], splits: tuple[str, ...], split: str, indices: np.ndarray) -> Examples:
+def _draw(
+    image_shape: tuple[int, int, int], splits: tuple[str, ...], split: str, indices: np.ndarray
+) -> Examples:
     """Image i is a window on one line of noise, which begins i strides from its start."""
     noise, labels = _noise(math.prod(image_shape), splits.index(split))
-    windows = np.lib.stride_tricks.sliding_window_view(noise, math.prod(image_shape))[::_SYNTHETIC_STRIDE]
+    windows = np.lib.stride_tricks.sliding_window_view(noise, math.prod(image_shape))[
+        ::_SYNTHETIC_STRIDE
+    ]
     return Examples(windows[indices].reshape(-1, *image_shape), labels[indices])
 
 
@@ -249,12 +283,14 @@ def _noise(size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _open_stacked(base: str, data_dir: str | None) -> Reader:
-    """Triples of grey images as red, green and blue, drawn once and for all; labels count (a, b, c) as a K^2 + b K + c
-    (the stacked MNIST of Metz et al. 2017, for K = 10). A split has 25,600 of them, or as many as its base if that is more.
-    """
+    """Triples of grey images as red, green and blue, drawn once and for all; labels count (a, b, c)
+    as a K^2 + b K + c (the stacked MNIST of Metz et al. 2017, for K = 10). A split has 25,600 of
+    them, or as many as its base if that is more."""
     reader = _open(base, data_dir, None)
     triples = {
-        split: np.random.default_rng(zlib.crc32(split.encode())).integers(0, size, (max(size, _STACKED_SIZE), 3))
+        split: np.random.default_rng(zlib.crc32(split.encode())).integers(
+            0, size, (max(size, _STACKED_SIZE), 3)
+        )
         for split, size in reader.sizes.items()
         if size
     }
@@ -262,8 +298,12 @@ def _open_stacked(base: str, data_dir: str | None) -> Reader:
     return Reader(sizes, partial(_stack, base, reader, triples), reader.num_classes**3)
 
 
-def _stack(base: str, reader: Reader, triples: dict[str, np.ndarray], split: str, indices: np.ndarray) -> Examples:
-    needed, place = np.unique(triples[split][indices], return_inverse=True)  # one reading of each, however often it is used
+def _stack(
+    base: str, reader: Reader, triples: dict[str, np.ndarray], split: str, indices: np.ndarray
+) -> Examples:
+    needed, place = np.unique(
+        triples[split][indices], return_inverse=True
+    )  # one reading of each, however often it is used
     images, labels, _ = reader.read(split, needed)
     if images.shape[-1] != 1 or labels is None:
         raise InputError(f"stacked:{base}: needs grey images with labels")

@@ -1,8 +1,9 @@
-"""Batches read and decoded in the background, for data that do not fit into memory: a pipeline of the library grain.
+"""Batches read and decoded in the background, for data that do not fit into memory: a pipeline of
+the library grain.
 
-An element of the pipeline is a whole batch, found by its number from the position and the order (see `order`) alone. So
-whichever worker makes it, after however many restarts, it is the batch that `pipeline.batches` gathers in memory.
-"""
+An element of the pipeline is a whole batch, found by its number from the position and the order
+(see `order`) alone. So whichever worker makes it, after however many restarts, it is the batch that
+`pipeline.batches` gathers in memory."""
 
 import contextlib
 import multiprocessing
@@ -41,17 +42,20 @@ class _Batches(NamedTuple):
     shuffle: bool
 
     def make(self, number: int) -> dict[str, np.ndarray]:
-        first = order.advance(self.start, number * self.batch_size + self.rows.start, len(self.records))
+        first = order.advance(
+            self.start, number * self.batch_size + self.rows.start, len(self.records)
+        )
         count = self.rows.stop - self.rows.start
         indices, _ = order.indices(first, count, len(self.records), self.seed, self.shuffle)
         return self.records.batch(indices)
 
 
 class Stream(Iterator):
-    """An endless iterator of (batch, position after it). Use it as a context manager, or `close` it.
+    """An endless iterator of (batch, position after it). Use it as a context manager, or `close`
+    it.
 
-    Attributes:
-      position: after the last batch that was handed out, from which a new stream continues identically.
+    Attributes: position: after the last batch that was handed out, from which a new stream
+      continues identically.
     """
 
     def __init__(self, batches: _Batches, workers: int):
@@ -59,7 +63,8 @@ class Stream(Iterator):
         self._batches = batches
         self._workers = workers
         self._running = [_start(batches, workers)]
-        # also when the stream is forgotten, and at the end of the program before the modules that this needs are gone
+        # also when the stream is forgotten, and at the end of the program before the modules that
+        # this needs are gone
         self._stop = multiprocessing.util.Finalize(self, _stop, (self._running,), exitpriority=100)
 
     def __next__(self) -> tuple[dict[str, np.ndarray], Position]:
@@ -75,13 +80,17 @@ class Stream(Iterator):
             what = "a worker that reads" if self._workers else "reading"
             why = str(error).strip().partition("\n")[0].partition(". ")[0] or type(error).__name__
             raise RetryError(
-                f"data: {what} {self._batches.records.name} failed after epoch {self.position.epoch}, offset "
+                f"data: {what} {self._batches.records.name} failed after epoch "
+                f"{self.position.epoch}, offset "
                 f"{self.position.offset} ({why}); the same command goes on from the last checkpoint"
             ) from error
         if self._workers:
-            # what comes from a worker is a view of memory that both share; the copy has none of its rules
+            # what comes from a worker is a view of memory that both share; the copy has none of its
+            # rules
             batch = {name: np.array(array) for name, array in batch.items()}
-        self.position = order.advance(self.position, self._batches.batch_size, len(self._batches.records))
+        self.position = order.advance(
+            self.position, self._batches.batch_size, len(self._batches.records)
+        )
         return batch, self.position
 
     def close(self) -> None:
@@ -108,15 +117,15 @@ def stream(
 ) -> Stream:
     """The batches of `pipeline.batches`, read from disk while the caller computes.
 
-    Args:
-      records: the examples, see `sources.open_records`.
-      batch_size, seed, position, shuffle, process_index, process_count: as for `batches`; a process reads its own rows.
-      workers: processes that decode (they need about a second to start); 0: threads, which suffice where decoding is
+    Args: records: the examples, see `sources.open_records`. batch_size, seed, position, shuffle,
+      process_index, process_count: as for `batches`; a process reads its own rows. workers:
+      processes that decode (they need about a second to start); 0: threads, which suffice where
+      decoding is
         cheap or Python can do without its lock meanwhile.
 
-    Raises:
-      InputError: what `batches` refuses, or fewer than 0 workers; when iterating, data that cannot be read.
-      RetryError: when iterating, a worker that died or failed in a way that may pass.
+    Raises: InputError: what `batches` refuses, or fewer than 0 workers; when iterating, data that
+      cannot be read. RetryError: when iterating, a worker that died or failed in a way that may
+      pass.
     """
     if workers < 0:
         raise InputError(f"data: the number of workers must not be negative, got {workers}")
@@ -133,11 +142,15 @@ def _start(batches: _Batches, workers: int):
     try:
         import grain
     except ImportError as error:
-        raise InputError(f"data: streaming needs the package {error.name or error}: pip install grain") from error
+        raise InputError(
+            f"data: streaming needs the package {error.name or error}: pip install grain"
+        ) from error
 
     from absl import flags
 
-    if not flags.FLAGS.is_parsed():  # grain reads flags of its own, also where there is no command line
+    if (
+        not flags.FLAGS.is_parsed()
+    ):  # grain reads flags of its own, also where there is no command line
         flags.FLAGS.mark_as_parsed()
     numbers = grain.MapDataset.range(_ENDLESS).map(batches.make)
     if not workers:
@@ -145,7 +158,8 @@ def _start(batches: _Batches, workers: int):
         iterator = iter(numbers.to_iter_dataset(options))
         iterator.start_prefetch()
         return iterator
-    # a worker needs no threads of its own: reading from disk is the smaller part, and there are other workers
+    # a worker needs no threads of its own: reading from disk is the smaller part, and there are
+    # other workers
     dataset = numbers.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
     options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=_AHEAD)
     iterator = iter(dataset.mp_prefetch(options, worker_init_fn=_enter_worker))
@@ -153,7 +167,10 @@ def _start(batches: _Batches, workers: int):
     with _without_main():
         iterator.get_state()  # makes the iterators of all workers, so that all processes start now, in threads of grain
         iterator.start_prefetch()
-        while len(set(multiprocessing.active_children()) - others) < workers and time.monotonic() < deadline:
+        while (
+            len(set(multiprocessing.active_children()) - others) < workers
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.002)
     return iterator
 
@@ -166,7 +183,9 @@ def _stop(running: list) -> None:
 def _enter_worker(index: int, count: int) -> None:
     """In a worker, before it reads: it leaves signals to its parent, and it does not outlive it."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # a group of processes is often told as a whole; the parent decides
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # a group of processes is often told as a whole; the parent decides
 
     def watch():
         multiprocessing.parent_process().join()
@@ -177,10 +196,11 @@ def _enter_worker(index: int, count: int) -> None:
 
 @contextlib.contextmanager
 def _without_main():
-    """Processes that start in here do not run the main script again, as Python has them do to find what it defines.
+    """Processes that start in here do not run the main script again, as Python has them do to find
+    what it defines.
 
-    A worker needs nothing of it, a script may have no `if __name__ == "__main__"`, and its imports may be slow.
-    """
+    A worker needs nothing of it, a script may have no `if __name__ == "__main__"`, and its imports
+    may be slow."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:

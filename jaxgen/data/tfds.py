@@ -17,7 +17,9 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 class _Shards(NamedTuple):
-    """The files of one split; file i begins with example starts[i], and starts[-1] is the size of the split."""
+    """The files of one split; file i begins with example starts[i], and starts[-1] is the size of
+    the split.
+    """
 
     files: tuple[str, ...]
     starts: tuple[int, ...]
@@ -32,8 +34,8 @@ def open_tfds(name: str, data_dir: str | None) -> Reader:
       name: TFDS's name, such as "mnist" or "mnist:3.0.1".
       data_dir: the folder that holds the prepared data sets; None is TFDS's own default.
 
-    Raises:
-      InputError: a missing package, an unknown name, a data set that is not prepared (the message says how to do it),
+    Raises: InputError: a missing package, an unknown name, a data set that is not prepared (the
+      message says how to do it),
         or images of another kind.
     """
     features, splits = _prepared(name, data_dir)
@@ -41,9 +43,16 @@ def open_tfds(name: str, data_dir: str | None) -> Reader:
         raise InputError(f"tfds:{name}: has no feature 'image', only {', '.join(features)}")
     image = features["image"]
     shape, dtype = image.shape, np.dtype(image.np_dtype)
-    if None in shape or len(shape) != 3 or shape[-1] not in _MODES or dtype != np.uint8 or not hasattr(image, "encoding_format"):
+    if (
+        None in shape
+        or len(shape) != 3
+        or shape[-1] not in _MODES
+        or dtype != np.uint8
+        or not hasattr(image, "encoding_format")
+    ):
         raise InputError(
-            f"tfds:{name}: images are {dtype} of shape {shape}, expected encoded images (uint8) of one fixed shape; "
+            f"tfds:{name}: images are {dtype} of shape {shape}, expected encoded images (uint8) of "
+            f"one fixed shape; "
             "resize them into a folder or an npz file"
         )
     num_classes = getattr(features["label"], "num_classes", 0) if "label" in features else 0
@@ -51,7 +60,9 @@ def open_tfds(name: str, data_dir: str | None) -> Reader:
     return Reader({split: shards.starts[-1] for split, shards in splits.items()}, read, num_classes)
 
 
-def _read(name: str, splits: dict[str, _Shards], shape, labelled: bool, split: str, indices: np.ndarray) -> Examples:
+def _read(
+    name: str, splits: dict[str, _Shards], shape, labelled: bool, split: str, indices: np.ndarray
+) -> Examples:
     images = np.empty((len(indices), *shape), np.uint8)
     labels = np.empty(len(indices), np.int32) if labelled else None
 
@@ -59,12 +70,18 @@ def _read(name: str, splits: dict[str, _Shards], shape, labelled: bool, split: s
         from tensorflow_datasets.proto import tf_example_pb2
 
         pixels = []
-        for row, record in zip(range(chunk.start, chunk.stop), _records(splits[split], indices[chunk])):
+        for row, record in zip(
+            range(chunk.start, chunk.stop), _records(splits[split], indices[chunk])
+        ):
             feature = tf_example_pb2.Example.FromString(record).features.feature
             try:
                 pixels.append(_decode(feature["image"].bytes_list.value[0], shape))
-            except Exception as error:  # a decoder fed with broken bytes raises many kinds of errors
-                raise InputError(f"{name}: example {indices[row]} of '{split}' has no readable image ({error})") from error
+            except (
+                Exception
+            ) as error:  # a decoder fed with broken bytes raises many kinds of errors
+                raise InputError(
+                    f"{name}: example {indices[row]} of '{split}' has no readable image ({error})"
+                ) from error
             if labelled:
                 labels[row] = feature["label"].int64_list.value[0]
         images[chunk] = np.frombuffer(b"".join(pixels), np.uint8).reshape(-1, *shape)
@@ -91,7 +108,9 @@ def _reader(file: str):
     from array_record.python import array_record_module
 
     # with a read-ahead, access to single records reads their neighbours too
-    return array_record_module.ArrayRecordReader(file, options="readahead_buffer_size:0,max_parallelism:0")
+    return array_record_module.ArrayRecordReader(
+        file, options="readahead_buffer_size:0,max_parallelism:0"
+    )
 
 
 def _decode(data: bytes, shape) -> bytes:
@@ -110,7 +129,8 @@ def _prepared(name: str, data_dir: str | None) -> tuple[Any, dict[str, _Shards]]
     """The features of a prepared data set and its files by split."""
     data_dir = data_dir and os.path.expanduser(data_dir)
     not_prepared = InputError(
-        f"tfds:{name}: is not prepared as array records in {data_dir or 'the default data_dir of TFDS'}; set data_dir "
+        f"tfds:{name}: is not prepared as array records in "
+        f"{data_dir or 'the default data_dir of TFDS'}; set data_dir "
         f"to where it is, or prepare it once (needs TensorFlow) with: tfds build {name} --file_format=array_record"
         + (f" --data_dir={data_dir}" if data_dir else "")
     )
@@ -126,15 +146,21 @@ def _prepared(name: str, data_dir: str | None) -> tuple[Any, dict[str, _Shards]]
                 splits[split] = _Shards(tuple(str(file) for file in info.filepaths), tuple(starts))
     except ImportError as error:
         missing = re.search(r"No module named '(\w+)", str(error))
-        if missing and missing[1] == "tensorflow":  # only the code that prepares a data set asks for it
+        if (
+            missing and missing[1] == "tensorflow"
+        ):  # only the code that prepares a data set asks for it
             raise not_prepared from None
         package = missing[1] if missing else error.name or error
-        raise InputError(f"tfds:{name}: needs the package {package}: pip install 'jaxgen[data]'") from error
+        raise InputError(
+            f"tfds:{name}: needs the package {package}: pip install 'jaxgen[data]'"
+        ) from error
     except NotImplementedError:  # prepared in a format without random access
         raise not_prepared from None
     except tfds.core.DatasetNotFoundError:
         known = tfds.list_builders(with_community_datasets=False)
-        raise InputError(f"tfds:{name}: there is no such data set: {nearest(name, known)}") from None
+        raise InputError(
+            f"tfds:{name}: there is no such data set: {nearest(name, known)}"
+        ) from None
     except (ValueError, AssertionError) as error:
         raise InputError(f"tfds:{name}: {str(error).strip().splitlines()[0]}") from error
     if not splits:

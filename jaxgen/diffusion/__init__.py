@@ -1,1 +1,3 @@
-"""Gaussian diffusion: schedules and grids, predictions, the one sampler, guidance, and the variational bound."""
+"""Gaussian diffusion: schedules and grids, predictions, the one sampler, guidance, and the
+variational bound.
+"""

@@ -1,4 +1,6 @@
-"""Guidance and thresholding: pure wrappers of a network or of a `denoise` function. The sampler does not know them."""
+"""Guidance and thresholding: pure wrappers of a network or of a `denoise` function. The sampler
+does not know them.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,13 +21,13 @@ def classifier_free(
     weight: float | Float[Array, ""],
     interval: tuple[float, float] | None = None,
 ) -> Callable[[Float[Array, "N H W C"], Array], Float[Array, "N H W C"]]:
-    """(x_t, t) -> null + weight (conditional - null), by one call of `network(x_t, t, condition)` on 2N examples.
+    """(x_t, t) -> null + weight (conditional - null), by one call of `network(x_t, t, condition)`
+    on 2N examples.
 
-    Ho & Salimans 2022, with the weight counted so that 0 is unconditional and 1 conditional. `condition` has one row
-    per example (labels [N], embeddings [N, ...], or a tree of them); `null` is what replaces it: a label or array that
-    broadcasts to it, or a tree of such. At times outside of `interval` = (low, high) the weight is 1
-    (Kynkaanniemi et al. 2024).
-    """
+    Ho & Salimans 2022, with the weight counted so that 0 is unconditional and 1 conditional.
+    `condition` has one row per example (labels [N], embeddings [N, ...], or a tree of them); `null`
+    is what replaces it: a label or array that broadcasts to it, or a tree of such. At times outside
+    of `interval` = (low, high) the weight is 1 (Kynkaanniemi et al. 2024)."""
 
     def with_null(rows: Array, value: Any) -> Array:
         return jnp.concatenate([rows, jnp.broadcast_to(jnp.asarray(value, rows.dtype), rows.shape)])
@@ -50,15 +52,21 @@ def clip(denoise: Denoise, schedule: Schedule, low: float = -1.0, high: float = 
 
 
 def dynamic_threshold(denoise: Denoise, schedule: Schedule, percentile: float = 99.5) -> Denoise:
-    """`denoise` with x_0 clipped to [-s, s] and divided by s, s = max(1, `percentile` of |x_0|) of each example.
+    """`denoise` with x_0 clipped to [-s, s] and divided by s, s = max(1, `percentile` of |x_0|) of
+    each example.
 
-    Saharia et al. 2022, section 2.3. Raises InputError for a percentile outside (1, 100]: it is in percent.
-    """
+    Saharia et al. 2022, section 2.3. Raises InputError for a percentile outside (1, 100]: it is in
+    percent."""
     if not 1 < percentile <= 100:
-        raise InputError(f"dynamic_threshold: percentile is in percent, from 1 to 100 (99.5, say), got {percentile}")
+        raise InputError(
+            f"dynamic_threshold: percentile is in percent, from 1 to 100 (99.5, say), got "
+            f"{percentile}"
+        )
 
     def threshold(x0: Array) -> Array:
-        limit = jnp.percentile(jnp.abs(x0), percentile, axis=tuple(range(1, x0.ndim)), keepdims=True)
+        limit = jnp.percentile(
+            jnp.abs(x0), percentile, axis=tuple(range(1, x0.ndim)), keepdims=True
+        )
         limit = jnp.maximum(limit, 1.0)
         return jnp.clip(x0, -limit, limit) / limit
 

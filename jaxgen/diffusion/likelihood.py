@@ -1,10 +1,12 @@
-"""The variational bound of discrete diffusion (Ho et al. 2020, eq. 5) in nats, and the weights of training losses.
+"""The variational bound of discrete diffusion (Ho et al. 2020, eq. 5) in nats, and the weights of
+training losses.
 
--log p(x_0) <= KL(q(x_T|x_0) || N(0, 1)) + sum_{k>=2} E KL(q(x_{k-1}|x_k, x_0) || p(x_{k-1}|x_k)) - E log p(x_0|x_1)
+-log p(x_0) <= KL(q(x_T|x_0) || N(0, 1)) + sum_{k>=2} E KL(q(x_{k-1}|x_k, x_0) || p(x_{k-1}|x_k)) -
+E log p(x_0|x_1)
 
-where p(x_{k-1}|x_k) has the posterior's variance and, as its mean, the posterior's mean for the predicted x_0.
-x_0 are images on the 256 levels l / 127.5 - 1, so the bound is one on the probability of the uint8 image.
-"""
+where p(x_{k-1}|x_k) has the posterior's variance and, as its mean, the posterior's mean for the
+predicted x_0. x_0 are images on the 256 levels l / 127.5 - 1, so the bound is one on the
+probability of the uint8 image."""
 
 from typing import Any
 
@@ -33,10 +35,10 @@ def negative_elbo(
 ) -> Float[Array, "B"]:
     """The bound in nats per example, with one draw of x_t per term.
 
-    By default the sum over all T steps: T calls of `denoise(x_t, t)` with a scalar t. With `num_times`, an unbiased
-    estimate from so many calls with t [B]: each example draws its steps, one from each of num_times equal strata.
-    Raises InputError if the schedule is continuous or num_times is not in 1..T.
-    """
+    By default the sum over all T steps: T calls of `denoise(x_t, t)` with a scalar t. With
+    `num_times`, an unbiased estimate from so many calls with t [B]: each example draws its steps,
+    one from each of num_times equal strata. Raises InputError if the schedule is continuous or
+    num_times is not in 1..T."""
     total = _total(schedule)
     count = total if num_times is None else num_times
     if not 1 <= count <= total:
@@ -61,22 +63,30 @@ def negative_elbo(
 
 
 def vlb_estimate(
-    x0: Float[Array, "B ..."], x0_hat: Float[Array, "B ..."], time: Float[Array, "B"], schedule: Schedule
+    x0: Float[Array, "B ..."],
+    x0_hat: Float[Array, "B ..."],
+    time: Float[Array, "B"],
+    schedule: Schedule,
 ) -> Float[Array, "B"]:
-    """The bound's unbiased estimate from one time per example, drawn uniformly from 1/T ... T/T: T term + prior."""
+    """The bound's unbiased estimate from one time per example, drawn uniformly from 1/T ... T/T: T
+    term + prior.
+    """
     total = _total(schedule)
     step = jnp.round(time * total).astype(jnp.int32)
     return total * vlb_term(x0, x0_hat, step, schedule) + prior_kl(x0, schedule)
 
 
 def vlb_term(
-    x0: Float[Array, "B ..."], x0_hat: Float[Array, "B ..."], step: Int[Array, "*B"], schedule: Schedule
+    x0: Float[Array, "B ..."],
+    x0_hat: Float[Array, "B ..."],
+    step: Int[Array, "*B"],
+    schedule: Schedule,
 ) -> Float[Array, "B"]:
     """The term of step k in 1..T (a scalar or one per example), given the x_0 predicted from x_k.
 
-    k >= 2: 1/2 (SNR((k-1)/T) - SNR(k/T)) |x_0 - x0_hat|^2 (Kingma et al. 2021, eq. 14), which is Ho et al.'s KL;
-    k = 1: -log p(x_0|x_1), a Gaussian of mean x0_hat and variance beta_1, discretised (Ho et al. 2020, eq. 13).
-    """
+    k >= 2: 1/2 (SNR((k-1)/T) - SNR(k/T)) |x_0 - x0_hat|^2 (Kingma et al. 2021, eq. 14), which is Ho
+    et al.'s KL; k = 1: -log p(x_0|x_1), a Gaussian of mean x0_hat and variance beta_1, discretised
+    (Ho et al. 2020, eq. 13)."""
     weight = jnp.asarray(_kl_weights(schedule), jnp.float32)[step]
     kl = weight * _sum(jnp.square(x0 - x0_hat))
     decoder = -_sum(discretised_gaussian(x0, x0_hat, float(schedule.sigma(1 / _total(schedule)))))
@@ -92,11 +102,14 @@ def prior_kl(x0: Float[Array, "B ..."], schedule: Schedule) -> Float[Array, "B"]
 def discretised_gaussian(
     x: Float[Array, "..."], mean: Float[Array, "..."], std: float | Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    """log P of the level x = l / 127.5 - 1, l in 0..255, under N(mean, std^2); the outermost levels have the tails."""
+    """log P of the level x = l / 127.5 - 1, l in 0..255, under N(mean, std^2); the outermost levels
+    have the tails.
+    """
     # A finite stand-in for infinity keeps the gradients finite.
     lower = jnp.where(x < -0.999, -1e6, (x - 1 / 255 - mean) / std)
     upper = jnp.where(x > 0.999, 1e6, (x + 1 / 255 - mean) / std)
-    # In the right tail both distribution functions round to 1, so every bin is looked at from its far side.
+    # In the right tail both distribution functions round to 1, so every bin is looked at from its
+    # far side.
     flip = lower + upper > 0
     near, far = log_ndtr(jnp.where(flip, -lower, upper)), log_ndtr(jnp.where(flip, -upper, lower))
     return near + _log1mexp(near - far)
@@ -105,13 +118,16 @@ def discretised_gaussian(
 def weights(
     kind: str, schedule: Schedule, time: Float[Array, "B"], prediction: str, **options: Any
 ) -> Float[Array, "B"]:
-    """The weight, per example, of the squared error of the output of a network that predicts `prediction`.
+    """The weight, per example, of the squared error of the output of a network that predicts
+    `prediction`.
 
     - `simple`: 1 (Ho et al. 2020, eq. 14);
-    - `min_snr` (gamma=5): min(SNR, gamma) on the squared error of x_0 (Hang et al. 2023, section 3.4).
-    """
+    - `min_snr` (gamma=5): min(SNR, gamma) on the squared error of x_0 (Hang et al. 2023, section
+    3.4)."""
     weight = known({"simple": _simple, "min_snr": _min_snr}, "loss weighting", kind)
-    return call_with_options(f"loss weighting '{kind}'", weight, options, schedule, time, prediction)
+    return call_with_options(
+        f"loss weighting '{kind}'", weight, options, schedule, time, prediction
+    )
 
 
 def _simple(schedule: Schedule, time: Array, prediction: str) -> Array:
@@ -121,10 +137,12 @@ def _simple(schedule: Schedule, time: Array, prediction: str) -> Array:
 def _min_snr(schedule: Schedule, time: Array, prediction: str, *, gamma: float = 5.0) -> Array:
     alpha, sigma = schedule.alpha(time), schedule.sigma(time)
     a, b = coefficients(prediction, alpha, sigma)
-    # An output that is wrong by e makes x_0 wrong by e sigma / determinant. Where that is infinite (noise prediction at
-    # alpha = 0) the numerator is 0 as well, and the weight is set to 0.
+    # An output that is wrong by e makes x_0 wrong by e sigma / determinant. Where that is infinite
+    # (noise prediction at alpha = 0) the numerator is 0 as well, and the weight is set to 0.
     determinant = jnp.square(alpha * b - sigma * a)
-    return jnp.minimum(jnp.square(alpha), gamma * jnp.square(sigma)) / jnp.maximum(determinant, 1e-30)
+    return jnp.minimum(jnp.square(alpha), gamma * jnp.square(sigma)) / jnp.maximum(
+        determinant, 1e-30
+    )
 
 
 def _kl_weights(schedule: Schedule) -> Float64[np.ndarray, "T+1"]:
@@ -135,7 +153,10 @@ def _kl_weights(schedule: Schedule) -> Float64[np.ndarray, "T+1"]:
 
 def _total(schedule: Schedule) -> int:
     if schedule.steps is None:
-        raise InputError(f"the variational bound needs a discrete schedule ('linear', 'cosine'), not {schedule.name!r}")
+        raise InputError(
+            f"the variational bound needs a discrete schedule ('linear', 'cosine'), not "
+            f"{schedule.name!r}"
+        )
     return schedule.steps
 
 

@@ -1,4 +1,6 @@
-"""What the network predicts. Every output is a combination a x_0 + b noise, so one 2x2 solve with x_t gives both."""
+"""What the network predicts. Every output is a combination a x_0 + b noise, so one 2x2 solve with
+x_t gives both.
+"""
 
 from typing import Any
 
@@ -19,9 +21,9 @@ KINDS = {
 def coefficients(kind: str, alpha: Any, sigma: Any) -> tuple[Any, Any]:
     """(a, b) such that the output of a network that predicts `kind` stands for a x_0 + b noise.
 
-    `noise` (Ho et al. 2020), `x0`, `v` = alpha noise - sigma x_0 (Salimans & Ho 2022, appendix D), and
-    `velocity` = noise - x_0, the time derivative of the path alpha = 1 - t, sigma = t (flow matching).
-    """
+    `noise` (Ho et al. 2020), `x0`, `v` = alpha noise - sigma x_0 (Salimans & Ho 2022, appendix D),
+    and `velocity` = noise - x_0, the time derivative of the path alpha = 1 - t, sigma = t (flow
+    matching)."""
     return known(KINDS, "prediction", kind)(alpha, sigma)
 
 
@@ -55,15 +57,19 @@ def solve(
 
 
 def check(kind: str, schedule: Schedule, grid: Float[np.ndarray, "steps+1"]) -> None:
-    """Raises InputError if `solve` is singular (to float32) at a time where the sampler will call the network."""
+    """Raises InputError if `solve` is singular (to float32) at a time where the sampler will call
+    the network.
+    """
     alpha, sigma = schedule.alpha(grid[:-1]), schedule.sigma(grid[:-1])
     a, b = coefficients(kind, alpha, sigma)
     singular = np.abs(alpha * b - sigma * a) < 1e-6
     if singular.any():
         time = grid[:-1][singular][0]
         raise InputError(
-            f"a network that predicts {kind!r} says nothing new at t = {time:g} of schedule {schedule.name!r} "
-            f"(alpha = {schedule.alpha(time):g}, sigma = {schedule.sigma(time):g}); predict 'v', or change the schedule"
+            f"a network that predicts {kind!r} says nothing new at t = {time:g} of schedule "
+            f"{schedule.name!r} "
+            f"(alpha = {schedule.alpha(time):g}, sigma = {schedule.sigma(time):g}); predict 'v', "
+            f"or change the schedule"
         )
 
 

@@ -12,14 +12,20 @@ from jaxgen import draws
 from jaxgen.diffusion.schedule import Schedule, known
 from jaxgen.errors import InputError
 
-# (x_t, t) -> (x_0, noise), both with the shape of x_t. The sampler calls it with a float32 scalar t.
-Denoise = Callable[[Float[Array, "N H W C"], Float[Array, ""]], tuple[Float[Array, "N H W C"], Float[Array, "N H W C"]]]
+# (x_t, t) -> (x_0, noise), both with the shape of x_t. The sampler calls it with a float32 scalar
+# t.
+Denoise = Callable[
+    [Float[Array, "N H W C"], Float[Array, ""]],
+    tuple[Float[Array, "N H W C"], Float[Array, "N H W C"]],
+]
 
 INITIAL, STEP = 0, 1  # the separate uses of a sample's key
 
 
 class Trajectory(NamedTuple):
-    """The sample `x` at time 0, and at each time of the grid but the last what the network saw and thought."""
+    """The sample `x` at time 0, and at each time of the grid but the last what the network saw and
+    thought.
+    """
 
     x: Float[Array, "N H W C"]
     x_t: Float[Array, "steps N H W C"]
@@ -51,15 +57,16 @@ def sample(
 ) -> Float[Array, "N H W C"] | Trajectory:
     """Samples of `shape` (H, W, C), one per key, by exactly `len(grid) - 1` calls of `denoise`.
 
-    A step from time t to s is x_s = alpha_s x_0 + sqrt(sigma_s^2 - c^2) noise + c z with c = eta times the standard
-    deviation of q(x_s | x_t, x_0) (Song et al. 2021, eq. 12 and 16): `eta` = 0 is DDIM, and draws nothing after the
-    initial noise; `eta` = 1 is DDPM; on the path alpha = 1 - t, sigma = t, eta = 0 is Euler's step.
-    `variance` = "beta" gives z the larger standard deviation eta sigma_{t|s} instead (sqrt(beta_t) on the full grid,
-    Ho et al. 2020, section 3.2) and leaves the mean as it is; the last step adds no noise in either case.
+    A step from time t to s is x_s = alpha_s x_0 + sqrt(sigma_s^2 - c^2) noise + c z with c = eta
+    times the standard deviation of q(x_s | x_t, x_0) (Song et al. 2021, eq. 12 and 16): `eta` = 0
+    is DDIM, and draws nothing after the initial noise; `eta` = 1 is DDPM; on the path alpha = 1 -
+    t, sigma = t, eta = 0 is Euler's step. `variance` = "beta" gives z the larger standard deviation
+    eta sigma_{t|s} instead (sqrt(beta_t) on the full grid, Ho et al. 2020, section 3.2) and leaves
+    the mean as it is; the last step adds no noise in either case.
 
-    `initial` is x at `grid[0]`, by default sigma times normal noise. Sample i depends on keys[i] alone.
-    Raises InputError for a grid that does not fall to 0, an eta outside [0, 1] or an unknown variance.
-    """
+    `initial` is x at `grid[0]`, by default sigma times normal noise. Sample i depends on keys[i]
+    alone. Raises InputError for a grid that does not fall to 0, an eta outside [0, 1] or an unknown
+    variance."""
     steps = _steps(schedule, np.asarray(grid, np.float64), float(eta), variance)
     if initial is None:
         initial = float(schedule.sigma(grid[0])) * draws.normal(fold_in(keys, INITIAL), shape)
@@ -76,22 +83,35 @@ def sample(
     return Trajectory(x, *history) if trajectory else x
 
 
-def posterior_std(schedule: Schedule, time: np.ndarray, earlier: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Standard deviations of q(x_s | x_t, x_0) and of q(x_t | x_s), for t = `time` and s = `earlier`, in float64.
+def posterior_std(
+    schedule: Schedule, time: np.ndarray, earlier: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviations of q(x_s | x_t, x_0) and of q(x_t | x_s), for t = `time` and s =
+    `earlier`, in float64.
 
-    The second is sigma_{t|s}, with sigma_{t|s}^2 = sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2, which is beta_t between
-    neighbours of a discrete schedule; the first is sigma_{t|s} sigma_s / sigma_t (Kingma et al. 2021, appendix A.2).
-    """
+    The second is sigma_{t|s}, with sigma_{t|s}^2 = sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2,
+    which is beta_t between neighbours of a discrete schedule; the first is sigma_{t|s} sigma_s /
+    sigma_t (Kingma et al. 2021, appendix A.2)."""
     ratio = schedule.alpha(time) / schedule.alpha(earlier)
     sigma_t, sigma_s = schedule.sigma(time), schedule.sigma(earlier)
     forward = np.sqrt(np.maximum(sigma_t**2 - ratio**2 * sigma_s**2, 0.0))
     return forward * sigma_s / sigma_t, forward
 
 
-def _steps(schedule: Schedule, grid: Float[np.ndarray, "steps+1"], eta: float, variance: str) -> Steps:
+def _steps(
+    schedule: Schedule, grid: Float[np.ndarray, "steps+1"], eta: float, variance: str
+) -> Steps:
     """The coefficients of every step, in float64 until they are the scan's float32 inputs."""
-    if grid.ndim != 1 or len(grid) < 2 or grid[0] > 1 or grid[-1] != 0 or not (np.diff(grid) < 0).all():
-        raise InputError("the sampler's grid must be a decreasing array of times in [0, 1] that ends in 0")
+    if (
+        grid.ndim != 1
+        or len(grid) < 2
+        or grid[0] > 1
+        or grid[-1] != 0
+        or not (np.diff(grid) < 0).all()
+    ):
+        raise InputError(
+            "the sampler's grid must be a decreasing array of times in [0, 1] that ends in 0"
+        )
     if not 0 <= eta <= 1:
         raise InputError(f"eta must lie between 0 (DDIM) and 1 (DDPM), got {eta}")
     time, earlier = grid[:-1], grid[1:]

@@ -1,1 +1,3 @@
-"""Measuring samples: `metrics` (pure functions of feature arrays), `judge`, `protocol` (what one run's record holds), `report`."""
+"""Measuring samples: `metrics` (pure functions of feature arrays), `judge`, `protocol` (what one
+run's record holds), `report`.
+"""

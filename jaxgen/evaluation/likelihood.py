@@ -10,8 +10,12 @@ from jaxgen.evaluation import metrics
 from jaxgen.families.base import Family, Variables
 
 
-def log_probability(config, family: Family, variables: Variables, source: data.Source) -> dict[str, Any] | None:
-    """Nats per held-out image, or None for a system without a likelihood or a config that does not ask for it."""
+def log_probability(
+    config, family: Family, variables: Variables, source: data.Source
+) -> dict[str, Any] | None:
+    """Nats per held-out image, or None for a system without a likelihood or a config that does not
+    ask for it.
+    """
     count, options = config.evaluation.log_prob_images, dict(config.evaluation.log_prob)
     if family.log_prob is None or not count:
         return None
@@ -25,15 +29,21 @@ def log_probability(config, family: Family, variables: Variables, source: data.S
     values = -_over(source, count, config.sample.batch_size, nats).astype(np.float64)
     dimensions = int(np.prod(source.images.shape[1:]))
     bits = metrics.bits_per_dimension(values.mean(), dimensions)
-    if kinds["of"] == "gaussian":  # a density of dequantised images: a grey level is 1/127.5 wide (Theis et al. 2016)
+    if (
+        kinds["of"] == "gaussian"
+    ):  # a density of dequantised images: a grey level is 1/127.5 wide (Theis et al. 2016)
         bits += float(np.log2(127.5))
     error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
     return {"nats": float(values.mean()), "standard_error": error, "bits_per_dimension": bits, "images": len(values),
             "options": options, **kinds}  # fmt: skip
 
 
-def reconstruction(config, family: Family, variables: Variables, source: data.Source) -> dict[str, float] | None:
-    """{"mse", "psnr", "ssim"}: means over held-out images of what their codes decode to; None without an encoder."""
+def reconstruction(
+    config, family: Family, variables: Variables, source: data.Source
+) -> dict[str, float] | None:
+    """{"mse", "psnr", "ssim"}: means over held-out images of what their codes decode to; None
+    without an encoder.
+    """
     if family.encode is None or family.decode is None:
         return None
 
@@ -44,15 +54,21 @@ def reconstruction(config, family: Family, variables: Variables, source: data.So
     count = min(config.evaluation.num, len(source.images))
     images, found = source.images[:count], _over(source, count, config.sample.batch_size, decoded)
     error = metrics.mean_squared_error(images, found)
-    # of a perfect reconstruction the ratio would be infinite: half a grey level is the best that 8 bits can tell
+    # of a perfect reconstruction the ratio would be infinite: half a grey level is the best that 8
+    # bits can tell
     ratio = np.minimum(metrics.psnr(images, found), 10 * np.log10(255.0**2 / 0.25))
-    return {"mse": float(error.mean()), "psnr": float(ratio.mean()), "ssim": float(metrics.ssim(images, found).mean())}
+    return {
+        "mse": float(error.mean()),
+        "psnr": float(ratio.mean()),
+        "ssim": float(metrics.ssim(images, found).mean()),
+    }
 
 
 def _over(source: data.Source, count: int, batch_size: int, function) -> np.ndarray:
     """function(batch, keys) over the first `count` images in compiled batches; image i has key i."""
     source = source._replace(
-        images=source.images[:count], labels=None if source.labels is None else source.labels[:count]
+        images=source.images[:count],
+        labels=None if source.labels is None else source.labels[:count],
     )
     size, values = min(batch_size, len(source.images)), []
 

@@ -1,4 +1,6 @@
-"""The report as one HTML page: no script, nothing outside the file, readable on a phone, by day and by night."""
+"""The report as one HTML page: no script, nothing outside the file, readable on a phone, by day and
+by night.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -38,21 +40,37 @@ PAGE = """<!DOCTYPE html>
 </html>
 """
 
+
 def render(
-    results: Mapping[str, Any], reading: Sequence[str], chosen: Sequence[str], pictures: Mapping[str, Any]
+    results: Mapping[str, Any],
+    reading: Sequence[str],
+    chosen: Sequence[str],
+    pictures: Mapping[str, Any],
 ) -> str:
-    """The page. `reading` and `chosen` are lines "<label>: <words>". `pictures` holds "systems" {name: PNG}, "real" (PNG or
-    None), "trade-offs" [(x, y, Themed)] with the two scores of a plot, "along" [(score, Themed)], and "curves" [(numbers
-    of the systems that have them, Themed)]."""
-    sections = [_answer(reading), _requirements(chosen), page_tables.scores(results), _along(results, pictures["along"])]
+    """The page. `reading` and `chosen` are lines "<label>: <words>". `pictures` holds "systems"
+    {name: PNG}, "real" (PNG or None), "trade-offs" [(x, y, Themed)] with the two scores of a plot,
+    "along" [(score, Themed)], and "curves" [(numbers of the systems that have them, Themed)]."""
+    sections = [
+        _answer(reading),
+        _requirements(chosen),
+        page_tables.scores(results),
+        _along(results, pictures["along"]),
+    ]
     sections += [_grids(results, pictures), _trade_offs(results, pictures["trade-offs"])]
-    sections += [_training(results, pictures["curves"]), page_tables.protocol(results), _reproduce(results)]
+    sections += [
+        _training(results, pictures["curves"]),
+        page_tables.protocol(results),
+        _reproduce(results),
+    ]
     return PAGE.format(
         title=text(results["title"]),
         question=text(results["question"]),
         style=colours() + STYLE,
         sections="\n".join(part for part in sections if part),
-        footer=text(f"Made {results['created']} by jaxgen. Every number on this page is in results.json beside it."),
+        footer=text(
+            f"Made {results['created']} by jaxgen. Every number on this page is in results.json "
+            f"beside it."
+        ),
     )
 
 
@@ -82,29 +100,47 @@ def _grids(results: Mapping[str, Any], pictures: Mapping[str, Any]) -> str:
     figures = []
     for i, system in enumerate(results["systems"]):
         if (png := pictures["systems"].get(system["name"])) is not None:
-            calls = f"{text(system.get('nfe'))} network call{'s' * (system.get('nfe') != 1)} per image"
-            caption = f'{system_name(system["name"])} <small>{calls}</small>'
+            calls = (
+                f"{text(system.get('nfe'))} network call{'s' * (system.get('nfe') != 1)} per image"
+            )
+            caption = f"{system_name(system['name'])} <small>{calls}</small>"
             picture = image(png, f"samples of {system['name']}")
-            figures.append(f"<figure {mark(i)}><figcaption>{caption}</figcaption>{picture}</figure>")
+            figures.append(
+                f"<figure {mark(i)}><figcaption>{caption}</figcaption>{picture}</figure>"
+            )
     if pictures["real"] is not None:
         picture = image(pictures["real"], "real images")
-        figures.append(f"<figure><figcaption>Real images <small>for comparison</small></figcaption>{picture}</figure>")
+        figures.append(
+            f"<figure><figcaption>Real images <small>for "
+            f"comparison</small></figcaption>{picture}</figure>"
+        )
     if not figures:
         return ""
     note = "The first samples of each system, as they came; none were picked."
-    return f'<h2>Samples</h2>\n<p class="note">{note}</p>\n<div class="grids">\n' + "\n".join(figures) + "\n</div>"
+    return (
+        f'<h2>Samples</h2>\n<p class="note">{note}</p>\n<div class="grids">\n'
+        + "\n".join(figures)
+        + "\n</div>"
+    )
 
 
-def _trade_offs(results: Mapping[str, Any], plots: Sequence[tuple[Mapping, Mapping, Themed]]) -> str:
+def _trade_offs(
+    results: Mapping[str, Any], plots: Sequence[tuple[Mapping, Mapping, Themed]]
+) -> str:
     figures = []
     for x, y, themed in plots:
         title = f"{GROUPS[x['corner']]} and {GROUPS[y['corner']].lower()}"
         absent = [s["name"] for s in results["systems"] if mean(s, x) is None or mean(s, y) is None]
-        lacking = f" <small>not shown, for want of a score: {text(absent)}</small>" if absent else ""
-        points = "; ".join(
-            f"{s['name']} {number(mean(s, x), x)}, {number(mean(s, y), y)}" for s in results["systems"]
+        lacking = (
+            f" <small>not shown, for want of a score: {text(absent)}</small>" if absent else ""
         )
-        picture = image(themed["light"], f"{axis_label(y)} against {axis_label(x)}: {points}", themed["dark"])
+        points = "; ".join(
+            f"{s['name']} {number(mean(s, x), x)}, {number(mean(s, y), y)}"
+            for s in results["systems"]
+        )
+        picture = image(
+            themed["light"], f"{axis_label(y)} against {axis_label(x)}: {points}", themed["dark"]
+        )
         figures.append(f"<figure><figcaption>{title}{lacking}</figcaption>{picture}</figure>")
     if not figures:
         return ""
@@ -126,8 +162,12 @@ def _along(results: Mapping[str, Any], plots: Sequence[tuple[Mapping, Themed]]) 
             for value, system in zip(axis["values"], results["systems"])
             if finite(value) is not None
         )
-        picture = image(themed["light"], f"{axis_label(score)} against {axis['name']}: {points}", themed["dark"])
-        figures.append(f"<figure><figcaption>{text(axis_label(score))}</figcaption>{picture}</figure>")
+        picture = image(
+            themed["light"], f"{axis_label(score)} against {axis['name']}: {points}", themed["dark"]
+        )
+        figures.append(
+            f"<figure><figcaption>{text(axis_label(score))}</figcaption>{picture}</figure>"
+        )
     return f"""<h2>Along {text(axis["name"])}</h2>
 <p class="note">Each main score against {text(axis["name"])}. Bars: one standard deviation. Dashed: real images.</p>
 <div class="plots">
@@ -143,7 +183,9 @@ def _training(results: Mapping[str, Any], curves: Sequence[tuple[Sequence[int], 
         more = f" <small>{hidden} more in results.json</small>" if hidden else ""
         named = ", ".join(system["name"] for system in systems)
         picture = image(themed["light"], f"training curves of {named}", themed["dark"])
-        caption = " ".join(f"<span {mark(i)}>{system_name(s['name'])}</span>" for i, s in zip(group, systems))
+        caption = " ".join(
+            f"<span {mark(i)}>{system_name(s['name'])}</span>" for i, s in zip(group, systems)
+        )
         figures.append(f"<figure><figcaption>{caption}{more}</figcaption>{picture}</figure>")
     panels = f'<div class="curves">\n{"".join(figures)}\n</div>\n' if figures else ""
     return f"<h2>Training and cost</h2>\n{panels}{page_tables.runs(results)}"

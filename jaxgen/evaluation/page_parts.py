@@ -19,8 +19,10 @@ SHAPES = (
     "polygon(50% 0, 100% 50%, 50% 100%, 0 50%)",
     "polygon(50% 0, 100% 100%, 0 100%)",
     "polygon(0 0, 100% 0, 50% 100%)",
-    "polygon(33% 0, 67% 0, 67% 33%, 100% 33%, 100% 67%, 67% 67%, 67% 100%, 33% 100%, 33% 67%, 0 67%, 0 33%, 33% 33%)",
-    "polygon(25% 0, 50% 25%, 75% 0, 100% 25%, 75% 50%, 100% 75%, 75% 100%, 50% 75%, 25% 100%, 0 75%, 25% 50%, 0 25%)",
+    "polygon(33% 0, 67% 0, 67% 33%, 100% 33%, 100% 67%, 67% 67%, 67% 100%, 33% 100%, 33% 67%, 0 "
+    "67%, 0 33%, 33% 33%)",
+    "polygon(25% 0, 50% 25%, 75% 0, 100% 25%, 75% 50%, 100% 75%, 75% 100%, 50% 75%, 25% 100%, 0 "
+    "75%, 25% 50%, 0 25%)",
 )
 
 STYLE = """* { box-sizing: border-box; }
@@ -116,7 +118,9 @@ footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line);
 
 
 def text(value: Any) -> str:
-    """Any value as escaped text: lists by commas, mappings as name and value, a missing number as a dash."""
+    """Any value as escaped text: lists by commas, mappings as name and value, a missing number as a
+    dash.
+    """
     if isinstance(value, Mapping):
         return ", ".join(f"{text(k)} {text(v)}" for k, v in value.items()) or MISSING
     if isinstance(value, (list, tuple)):
@@ -131,18 +135,28 @@ def text(value: Any) -> str:
 
 
 def colours() -> str:
-    """The themes as CSS variables; `--s<i>` are the colours of systems, `--m<i>` the shapes of their markers."""
+    """The themes as CSS variables; `--s<i>` are the colours of systems, `--m<i>` the shapes of
+    their markers.
+    """
 
     def block(theme):
         dark = theme is THEMES["dark"]
         names = {"page": theme.page, "ink": theme.ink, "quiet": theme.quiet, "line": theme.line}
-        names |= {"soft": "#1d2127" if dark else "#f4f6f8", "shade": "#00000080" if dark else "#1b1f2426"}
+        names |= {
+            "soft": "#1d2127" if dark else "#f4f6f8",
+            "shade": "#00000080" if dark else "#1b1f2426",
+        }
         names |= {f"s{i}": colour for i, colour in enumerate(theme.systems)}
-        return ":root { " + " ".join(f"--{name}: {colour};" for name, colour in names.items()) + " }"
+        return (
+            ":root { " + " ".join(f"--{name}: {colour};" for name, colour in names.items()) + " }"
+        )
 
     light, dark = block(THEMES["light"]), block(THEMES["dark"])
     shapes = " ".join(f"--m{i}: {shape};" for i, shape in enumerate(SHAPES))
-    return f":root {{ color-scheme: light dark; {shapes} }}\n{light}\n@media (prefers-color-scheme: dark) {{ {dark} }}\n"
+    return (
+        f":root {{ color-scheme: light dark; {shapes} }}\n{light}\n@media "
+        f"(prefers-color-scheme: dark) {{ {dark} }}\n"
+    )
 
 
 def mark(index: int) -> str:
@@ -166,7 +180,10 @@ def image(png: bytes, alt: str, dark: bytes | None = None) -> str:
     if dark is None:
         return picture
     night = "data:image/png;base64," + base64.b64encode(dark).decode()
-    return f'<picture><source media="(prefers-color-scheme: dark)" srcset="{night}">{picture}</picture>'
+    return (
+        f'<picture><source media="(prefers-color-scheme: dark)" '
+        f'srcset="{night}">{picture}</picture>'
+    )
 
 
 def duration(seconds: float | None) -> str:

@@ -1,5 +1,5 @@
-"""The pictures of a report: systems between two corners, scores along an axis, and training curves, as PNG for light and
-dark pages. Shares are drawn in per cent."""
+"""The pictures of a report: systems between two corners, scores along an axis, and training curves,
+as PNG for light and dark pages. Shares are drawn in per cent."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,9 @@ from jaxgen.evaluation.ranking import beaten_by, finite
 
 
 class Theme(NamedTuple):
-    """The colours of a page: background, text, quieter text, hairlines, one colour a system, one a curve."""
+    """The colours of a page: background, text, quieter text, hairlines, one colour a system, one a
+    curve.
+    """
 
     page: str
     ink: str
@@ -47,7 +49,9 @@ CURVES = 4  # more than this cannot be told apart in a small panel
 
 
 def style(index: int) -> tuple[int, int]:
-    """(number of the colour, number of the marker) of system `index`: no two of 49 systems have both in common."""
+    """(number of the colour, number of the marker) of system `index`: no two of 49 systems have
+    both in common.
+    """
     count = len(MARKERS)
     return index % count, (index + index // count) % count
 
@@ -57,14 +61,15 @@ def axis_label(score: Mapping[str, Any]) -> str:
     return f"{score['name']} ({score['unit']})" if score["unit"] else score["name"]
 
 
-def trade_off(results: Mapping[str, Any], x: Mapping[str, Any], y: Mapping[str, Any], theme: Theme) -> bytes:
-    """Systems as points between the scores `x` and `y`, PNG: filled markers lie on the front of these two scores, and the
-    steps through them bound what some system reaches.
+def trade_off(
+    results: Mapping[str, Any], x: Mapping[str, Any], y: Mapping[str, Any], theme: Theme
+) -> bytes:
+    """Systems as points between the scores `x` and `y`, PNG: filled markers lie on the front of
+    these two scores, and the steps through them bound what some system reaches.
 
-    Error bars are one standard deviation, a dashed line is the score of real images, a positive speed score has a log
-    axis, and an arrow points to the better corner. Each system is named once: beside its point, or below the axes where
-    its name would cover something.
-    """
+    Error bars are one standard deviation, a dashed line is the score of real images, a positive
+    speed score has a log axis, and an arrow points to the better corner. Each system is named once:
+    beside its point, or below the axes where its name would cover something."""
     beaten = beaten_by(results, [x, y])
     shown = [(i, system) for i, system in enumerate(results["systems"]) if system["name"] in beaten]
     points = [(mean(s, x), mean(s, y), s["name"], i) for i, s in shown]
@@ -75,7 +80,9 @@ def trade_off(results: Mapping[str, Any], x: Mapping[str, Any], y: Mapping[str, 
 
     def draw(below: Sequence[str]):
         figure, axes = _panel(theme, width=4.0, height=3.4 + 0.19 * _legend_rows(below))
-        for axis, floor_line, score, floor in zip((axes.xaxis, axes.yaxis), (axes.axvline, axes.axhline), (x, y), real):
+        for axis, floor_line, score, floor in zip(
+            (axes.xaxis, axes.yaxis), (axes.axvline, axes.axhline), (x, y), real
+        ):
             if floor is not None:
                 floor_line(floor, color=theme.quiet, linestyle=DASHED, linewidth=1, zorder=1)
             _scale(axes, axis, score, [system for _, system in shown])
@@ -83,39 +90,76 @@ def trade_off(results: Mapping[str, Any], x: Mapping[str, Any], y: Mapping[str, 
         axes.plot(*zip(*front), color=theme.quiet, linewidth=1.1, alpha=0.75, zorder=1.5)
         for (i, system), (at, errors) in zip(shown, bars):
             colour = theme.systems[style(i)[0]]
-            axes.errorbar(*at, xerr=errors[0] or None, yerr=errors[1] or None, color=colour, linewidth=1.2, zorder=2)
+            axes.errorbar(
+                *at,
+                xerr=errors[0] or None,
+                yerr=errors[1] or None,
+                color=colour,
+                linewidth=1.2,
+                zorder=2,
+            )
             axes.plot(*at, **_marker(i, theme, filled=not beaten[system["name"]]), zorder=3)
         _better_arrow(axes, x["higher_is_better"], y["higher_is_better"], theme)
         if below:
-            handles = [axes.plot([], [], **_marker(i, theme, not beaten[n]), label=n)[0] for _, _, n, i in points if n in below]
+            handles = [
+                axes.plot([], [], **_marker(i, theme, not beaten[n]), label=n)[0]
+                for _, _, n, i in points
+                if n in below
+            ]
             _legend(figure, handles, theme)
         return figure, axes
 
     below: list[str] = []
     figure, axes = draw(below)
-    while hidden := _label_points(figure, axes, points, theme, below, _lines(axes, bars, real), front):
+    while hidden := _label_points(
+        figure, axes, points, theme, below, _lines(axes, bars, real), front
+    ):
         below += hidden
-        figure, axes = draw(below)  # the legend changes the room, so the names look for their places again
+        figure, axes = draw(
+            below
+        )  # the legend changes the room, so the names look for their places again
     return _png(figure)
 
 
 def along(results: Mapping[str, Any], score: Mapping[str, Any], theme: Theme) -> bytes:
-    """A score against the results' axis in one small panel, PNG: means joined by a line where no value comes twice, bars of
-    one standard deviation, a dashed line for real images, and a dotted one, named below, for a system without a value."""
+    """A score against the results' axis in one small panel, PNG: means joined by a line where no
+    value comes twice, bars of one standard deviation, a dashed line for real images, and a dotted
+    one, named below, for a system without a value."""
     axis = results["axis"]
-    shown = [(i, v, s) for i, (v, s) in enumerate(zip(axis["values"], results["systems"])) if mean(s, score) is not None]
-    placed = sorted(((v, i, s) for i, v, s in shown if finite(v) is not None), key=lambda item: item[:2])
+    shown = [
+        (i, v, s)
+        for i, (v, s) in enumerate(zip(axis["values"], results["systems"]))
+        if mean(s, score) is not None
+    ]
+    placed = sorted(
+        ((v, i, s) for i, v, s in shown if finite(v) is not None), key=lambda item: item[:2]
+    )
     values = [value for value, _, _ in placed]
     others = [(i, s) for i, v, s in shown if finite(v) is None]
-    figure, axes = _panel(theme, width=4.0, height=2.7 + 0.19 * _legend_rows([s["name"] for _, s in others]))
+    figure, axes = _panel(
+        theme, width=4.0, height=2.7 + 0.19 * _legend_rows([s["name"] for _, s in others])
+    )
     if (floor := floor_mean(score)) is not None:
         axes.axhline(floor, color=theme.quiet, linestyle=DASHED, linewidth=1, zorder=1)
     _scale(axes, axes.yaxis, score, [system for _, _, system in shown])
     if len(set(values)) == len(values):
-        axes.plot(values, [mean(s, score) for _, _, s in placed], color=theme.quiet, linewidth=1.2, zorder=2)
+        axes.plot(
+            values,
+            [mean(s, score) for _, _, s in placed],
+            color=theme.quiet,
+            linewidth=1.2,
+            zorder=2,
+        )
     for value, i, system in placed:
         colour = theme.systems[style(i)[0]]
-        axes.errorbar(value, mean(system, score), yerr=spread(system, score) or None, color=colour, linewidth=1.2, zorder=2)
+        axes.errorbar(
+            value,
+            mean(system, score),
+            yerr=spread(system, score) or None,
+            color=colour,
+            linewidth=1.2,
+            zorder=2,
+        )
         axes.plot(value, mean(system, score), **_marker(i, theme, filled=True), zorder=3)
     _along_scale(axes, values, axis.get("log", False))
     handles = []
@@ -127,17 +171,25 @@ def along(results: Mapping[str, Any], score: Mapping[str, Any], theme: Theme) ->
     axes.set_xlabel(axis["name"], color=theme.ink)
     axes.set_ylabel(score["unit"], color=theme.ink)
     up = score["higher_is_better"]
-    axes.set_title(f"better {'↑' if up else '↓'}", loc="left", x=0.0, color=theme.quiet, fontsize=SMALL)
+    axes.set_title(
+        f"better {'↑' if up else '↓'}", loc="left", x=0.0, color=theme.quiet, fontsize=SMALL
+    )
     return _png(figure)
 
 
 def chosen_curves(curves: Mapping[str, Sequence]) -> list[str]:
-    """The curves that a panel shows: the players' losses before the terms, no more than can be told apart."""
-    return sorted((name for name in curves if len(curves[name])), key=lambda n: (not n.endswith("/loss"), n))[:CURVES]
+    """The curves that a panel shows: the players' losses before the terms, no more than can be told
+    apart.
+    """
+    return sorted(
+        (name for name in curves if len(curves[name])), key=lambda n: (not n.endswith("/loss"), n)
+    )[:CURVES]
 
 
 def training(curves: Mapping[str, Sequence], theme: Theme) -> bytes:
-    """Training curves in one small panel, PNG; the y axis is logarithmic where the values span more than a decade."""
+    """Training curves in one small panel, PNG; the y axis is logarithmic where the values span more
+    than a decade.
+    """
     figure, axes = _panel(theme, width=4.0, height=2.7)
     values = []
     for name, colour in zip(chosen_curves(curves), theme.curves):
@@ -194,12 +246,16 @@ def _panel(theme: Theme, width: float, height: float):
 
 def _png(figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})  # the same bytes for the same picture
+    figure.savefig(
+        buffer, format="png", metadata={"Software": None}
+    )  # the same bytes for the same picture
     return buffer.getvalue()
 
 
 def _scale(axes, axis, score: Mapping[str, Any], systems: Sequence[Mapping[str, Any]]) -> None:
-    """Limits that hold every point, its error bar and the floor with some room for names; log for a positive speed."""
+    """Limits that hold every point, its error bar and the floor with some room for names; log for a
+    positive speed.
+    """
     from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
     which = axis.axis_name
@@ -223,7 +279,9 @@ def _scale(axes, axis, score: Mapping[str, Any], systems: Sequence[Mapping[str, 
 
 def _better_arrow(axes, right: bool, up: bool, theme: Theme) -> None:
     """A small arrow above the axes that points to the corner where both scores are better."""
-    head = {(True, True): "↗", (False, True): "↖", (True, False): "↘", (False, False): "↙"}[right, up]
+    head = {(True, True): "↗", (False, True): "↖", (True, False): "↘", (False, False): "↙"}[
+        right, up
+    ]
     text, x, side = (f"better {head}", 1.0, "right") if right else (f"{head} better", 0.0, "left")
     axes.set_title(text, loc=side, x=x, color=theme.quiet, fontsize=SMALL)
 
@@ -232,11 +290,20 @@ def _marker(index: int, theme: Theme, filled: bool) -> dict[str, Any]:
     colour, marker = style(index)
     colour = theme.systems[colour]
     face = colour if filled else theme.page
-    return dict(marker=MARKERS[marker], markersize=7, markeredgewidth=1.6, color=colour, markerfacecolor=face, linestyle="")
+    return dict(
+        marker=MARKERS[marker],
+        markersize=7,
+        markeredgewidth=1.6,
+        color=colour,
+        markerfacecolor=face,
+        linestyle="",
+    )
 
 
 def _steps(points: Sequence[tuple[float, float]], right: bool) -> list[tuple[float, float]]:
-    """The corners of the steps through a front, from left to right: what is reached at x or, if `right`, x and more."""
+    """The corners of the steps through a front, from left to right: what is reached at x or, if
+    `right`, x and more.
+    """
     points = sorted(points)
     steps = points[:1]
     for (x, y), (next_x, next_y) in zip(points, points[1:]):
@@ -246,8 +313,18 @@ def _steps(points: Sequence[tuple[float, float]], right: bool) -> list[tuple[flo
 
 def _legend(figure, handles, theme: Theme) -> None:
     """Names below the axes, for which the figure is higher by `_legend_rows`."""
-    place = {"loc": "outside lower center", "ncols": _legend_columns([handle.get_label() for handle in handles])}
-    figure.legend(handles=handles, **place, frameon=False, labelcolor=theme.ink, fontsize=SMALL, handletextpad=0.5)
+    place = {
+        "loc": "outside lower center",
+        "ncols": _legend_columns([handle.get_label() for handle in handles]),
+    }
+    figure.legend(
+        handles=handles,
+        **place,
+        frameon=False,
+        labelcolor=theme.ink,
+        fontsize=SMALL,
+        handletextpad=0.5,
+    )
 
 
 def _legend_columns(names: Sequence[str]) -> int:
@@ -273,7 +350,10 @@ def _along_scale(axes, values: Sequence[float], log: bool) -> None:
     axes.autoscale_view()
     ticks: list[float] = []
     for value in sorted(set(values)):
-        at = [axes.transAxes.inverted().transform(axes.transData.transform((v, 1.0)))[0] for v in [value, *ticks[-1:]]]
+        at = [
+            axes.transAxes.inverted().transform(axes.transData.transform((v, 1.0)))[0]
+            for v in [value, *ticks[-1:]]
+        ]
         if len(at) < 2 or at[0] - at[1] > 0.1:
             ticks.append(value)
     axes.set_xticks(ticks)
@@ -281,7 +361,9 @@ def _along_scale(axes, values: Sequence[float], log: bool) -> None:
 
 
 def _lines(axes, bars, real) -> list[tuple[tuple[float, float], tuple[float, float]]]:
-    """The lines that a name must not cross, each from one point of the axes to another: error bars and floors."""
+    """The lines that a name must not cross, each from one point of the axes to another: error bars
+    and floors.
+    """
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     lines = []
     for (x, y), (dx, dy) in bars:
@@ -291,13 +373,19 @@ def _lines(axes, bars, real) -> list[tuple[tuple[float, float], tuple[float, flo
 
 
 def _label_points(
-    figure, axes, points: Sequence[tuple[float, float, str, int]], theme: Theme, below: Sequence[str], lines, front
+    figure,
+    axes,
+    points: Sequence[tuple[float, float, str, int]],
+    theme: Theme,
+    below: Sequence[str],
+    lines,
+    front,
 ) -> list[str]:
-    """Write each point's name (x, y, name, index of its colour) beside it, clear of markers, lines, names and the frame,
-    and of the steps of the front where there is such a place.
+    """Write each point's name (x, y, name, index of its colour) beside it, clear of markers, lines,
+    names and the frame, and of the steps of the front where there is such a place.
 
-    The names in `below` stand in the legend. Returns those for which there is no clear place, which are not written.
-    """
+    The names in `below` stand in the legend. Returns those for which there is no clear place, which
+    are not written."""
     figure.draw_without_rendering()  # settles the layout, so that pixels mean something
     frame = axes.get_window_extent().extents
     pixel = figure.dpi / 72
@@ -305,13 +393,25 @@ def _label_points(
     taken = [np.concatenate([centre - 5 * pixel, centre + 5 * pixel]) for centre in centres]
     border = pixel * np.array([-1, -1, 1, 1])
     taken += [axes.transData.transform(line).ravel() + border for line in lines]
-    steps = [axes.transData.transform([np.minimum(a, b), np.maximum(a, b)]).ravel() + border for a, b in zip(front, front[1:])]
+    steps = [
+        axes.transData.transform([np.minimum(a, b), np.maximum(a, b)]).ravel() + border
+        for a, b in zip(front, front[1:])
+    ]
     hidden = []
     for (x, y, name, i), centre in zip(points, centres):
         if name in below:
             continue
         colour = theme.systems[style(i)[0]]
-        label = axes.annotate(name, (x, y), (0, 0), textcoords="offset pixels", va="bottom", color=colour, fontsize=10, zorder=4)
+        label = axes.annotate(
+            name,
+            (x, y),
+            (0, 0),
+            textcoords="offset pixels",
+            va="bottom",
+            color=colour,
+            fontsize=10,
+            zorder=4,
+        )
         label.set_in_layout(False)
         size = np.array(label.get_window_extent().size)
         box = _free_place(centre, size, centres, taken + steps, frame, pixel)
@@ -327,8 +427,8 @@ def _label_points(
 
 
 def _free_place(centre, size, centres, taken, frame, pixel) -> np.ndarray | None:
-    """The nearest box (left, bottom, right, top) of this size beside `centre` that covers nothing and lies closer to it than
-    to any other of the `centres`, or None."""
+    """The nearest box (left, bottom, right, top) of this size beside `centre` that covers nothing
+    and lies closer to it than to any other of the `centres`, or None."""
 
     def distance(box, point):
         return np.linalg.norm(np.maximum(0, np.maximum(box[:2] - point, point - box[2:])))
@@ -339,8 +439,14 @@ def _free_place(centre, size, centres, taken, frame, pixel) -> np.ndarray | None
             corner = centre + direction * away * pixel + (direction - 1) / 2 * size
             box = np.concatenate([corner, corner + size])
             inside = np.all(box[:2] >= frame[:2]) and np.all(box[2:] <= frame[2:])
-            apart = all(np.any(box[2:] <= other[:2]) or np.any(other[2:] <= box[:2]) for other in taken)
-            own = all(np.array_equal(other, centre) or distance(box, other) > distance(box, centre) + pixel for other in centres)
+            apart = all(
+                np.any(box[2:] <= other[:2]) or np.any(other[2:] <= box[:2]) for other in taken
+            )
+            own = all(
+                np.array_equal(other, centre)
+                or distance(box, other) > distance(box, centre) + pixel
+                for other in centres
+            )
             if inside and apart and own:
                 return box
     return None

@@ -1,4 +1,6 @@
-"""What every record holds beside its scores: machine, versions, commit; and how records are written and summed up."""
+"""What every record holds beside its scores: machine, versions, commit; and how records are written
+and summed up.
+"""
 
 import importlib.metadata
 import json
@@ -27,7 +29,9 @@ def deviation(values: Sequence[float], ddof: int = 1) -> float:
 
 
 def plain(value: Any) -> Any:
-    """The same value as JSON holds it: lists and dicts of plain values, null for a number that is not finite."""
+    """The same value as JSON holds it: lists and dicts of plain values, null for a number that is
+    not finite.
+    """
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -41,11 +45,19 @@ def commit() -> str:
     """The source's git commit, with a + where files differ from it; "unknown" outside a repository."""
     folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     try:
-        head = subprocess.run(["git", "-C", folder, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
-        dirty = subprocess.run(["git", "-C", folder, "status", "--porcelain"], capture_output=True, text=True)
+        head = subprocess.run(
+            ["git", "-C", folder, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
+        )
+        dirty = subprocess.run(
+            ["git", "-C", folder, "status", "--porcelain"], capture_output=True, text=True
+        )
     except OSError:
         return "unknown"
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else "unknown"
+    return (
+        head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+        if head.returncode == 0
+        else "unknown"
+    )
 
 
 def machine() -> dict[str, Any]:
@@ -54,9 +66,14 @@ def machine() -> dict[str, Any]:
     return {
         "device": device.device_kind if device.platform != "cpu" else f"CPU ({platform.machine()})",
         "devices": jax.device_count(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "python": platform.python_version(),
-        **{package: importlib.metadata.version(package) for package in ("jax", "flax", "optax", "numpy")},
+        **{
+            package: importlib.metadata.version(package)
+            for package in ("jax", "flax", "optax", "numpy")
+        },
     }
 
 

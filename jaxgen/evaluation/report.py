@@ -1,32 +1,35 @@
-"""One comparison as a table in the terminal, as `results.json` and as a self-contained `report.html`.
+"""One comparison as a table in the terminal, as `results.json` and as a self-contained
+`report.html`.
 
-Knows nothing of training: everything comes from one dict, which `results.json` holds as it is (a number that is not
-finite becomes null; null, NaN and absent scores are shown as a dash):
+Knows nothing of training: everything comes from one dict, which `results.json` holds as it is (a
+number that is not finite becomes null; null, NaN and absent scores are shown as a dash):
 
-```
-{"title": str, "question": one or two plain sentences, "created": ISO date, "command": str, "commit": str,
+``` {"title": str, "question": one or two plain sentences, "created": ISO date, "command": str,
+"commit": str,
  "machine":  {str: str or number},
  "protocol": {str: str, number or list},
  "systems": [{"name": str, "config": path, "workdir": path, "parameters": int,
-              "training": {"steps": int, "seconds": float, "images": int},
-              "cost": {"compile_seconds": of sampling, "sampling_memory_bytes", "training_images_per_second",
-                       "training_flops_per_image", "sampling_flops_per_image", "best_batch"}, each a number, null or absent,
-              "sampler": {option: value}, "nfe": network calls per sample,
-              "scores": {score id: {"mean": float, "std": float over the seeds, "values": [one per seed]}},
-              "curves": {"<player>/<term>" or "<player>/loss": [[step, value], ...]},
-              "grid": PNG of samples, path relative to the output folder}],
- "scores": [{"id": str, "name": str, "corner": "quality" | "speed" | "diversity" | "check", "main": bool,
-             "higher_is_better": bool, "unit": "%", "ms", "nats" or "", "digits": decimals to show,
-             "floor": {"mean", "std", "values"} of the score between disjoint sets of real images, or null,
-             "explain": one plain sentence}],
- "requirements": [such as "latency_ms<=5" or "coverage>=80%"], may be absent,
- "axis": {"name": str, "values": [a number or null for each system], "log": bool}, may be absent or null,
+              "training": {"steps": int, "seconds": float, "images": int}, "cost":
+              {"compile_seconds": of sampling, "sampling_memory_bytes",
+              "training_images_per_second",
+                       "training_flops_per_image", "sampling_flops_per_image", "best_batch"}, each a
+                       number, null or absent,
+              "sampler": {option: value}, "nfe": network calls per sample, "scores": {score id:
+              {"mean": float, "std": float over the seeds, "values": [one per seed]}}, "curves":
+              {"<player>/<term>" or "<player>/loss": [[step, value], ...]}, "grid": PNG of samples,
+              path relative to the output folder}],
+ "scores": [{"id": str, "name": str, "corner": "quality" | "speed" | "diversity" | "check", "main":
+             bool, "higher_is_better": bool, "unit": "%", "ms", "nats" or "", "digits": decimals to
+             show, "floor": {"mean", "std", "values"} of the score between disjoint sets of real
+             images, or null, "explain": one plain sentence}],
+ "requirements": [such as "latency_ms<=5" or "coverage>=80%"], may be absent, "axis": {"name": str,
+ "values": [a number or null for each system], "log": bool}, may be absent or null,
  "reference_grid": PNG of real images, path relative to the output folder}
 ```
 
-A share is stored as a fraction with the unit "%" and shown in per cent: 0.975 as 97.5 %; `digits` are those of the shown
-number. Main scores stand in the short tables and take part in the reading; the first of a corner ranks and plots.
-"""
+A share is stored as a fraction with the unit "%" and shown in per cent: 0.975 as 97.5 %; `digits`
+are those of the shown number. Main scores stand in the short tables and take part in the reading;
+the first of a corner ranks and plots."""
 
 import json
 import os
@@ -65,34 +68,45 @@ WIDTH = 100  # characters of a terminal that a table may fill
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """The main scores as text: systems in rows, real images last, `*` at the best of a column and what is level with it.
+    """The main scores as text: systems in rows, real images last, `*` at the best of a column and
+    what is level with it.
 
     Columns that do not fit into 100 characters go into a second table below.
     """
-    systems = _column("", "", [system["name"] for system in results["systems"]] + ["real images"], "<")
+    systems = _column(
+        "", "", [system["name"] for system in results["systems"]] + ["real images"], "<"
+    )
     blocks = []
     for score in main_scores(results, *KINDS):
         column = _score_column(results, score)
         if not blocks or sum(width + 2 for width, _, _ in blocks[-1]) + column[0] > WIDTH:
             blocks.append([systems])
         blocks[-1].append(column)
-    legend = "↑ higher is better, ↓ lower is better; * the best, and what is within one standard deviation of it"
+    legend = (
+        "↑ higher is better, ↓ lower is better; * the best, and what is within one standard "
+        "deviation of it"
+    )
     return "\n\n".join([_beside(block) for block in blocks] + [legend]) + "\n"
 
 
 def reading(results: Mapping[str, Any]) -> list[str]:
-    """What the main scores say in plain words: one line "<corner>: ..." for each corner, and one for the Pareto front.
+    """What the main scores say in plain words: one line "<corner>: ..." for each corner, and one
+    for the Pareto front.
 
-    Systems within one standard deviation of the first are level with it; where no system is first, or level with the
-    first, in all main scores of a corner, there is no clear order.
-    """
-    lines = [f"{corner.capitalize()}: {_corner(results, corner)}" for corner in CORNERS if main_scores(results, corner)]
+    Systems within one standard deviation of the first are level with it; where no system is first,
+    or level with the first, in all main scores of a corner, there is no clear order."""
+    lines = [
+        f"{corner.capitalize()}: {_corner(results, corner)}"
+        for corner in CORNERS
+        if main_scores(results, corner)
+    ]
     front = _front(results)
     return lines + ([f"Trade-off: {front}"] if front else [])
 
 
 def chosen(results: Mapping[str, Any]) -> list[str]:
-    """Which systems meet the results' requirements and which comes first (`ranking.pick`); empty where nothing is required.
+    """Which systems meet the results' requirements and which comes first (`ranking.pick`); empty
+    where nothing is required.
 
     Raises InputError for a requirement that cannot be read or names an unknown score.
     """
@@ -100,22 +114,31 @@ def chosen(results: Mapping[str, Any]) -> list[str]:
 
 
 def write(results: Mapping[str, Any], folder: str | os.PathLike) -> str:
-    """Write results.json, plots/*.png and report.html into `folder`, and return the path of report.html.
+    """Write results.json, plots/*.png and report.html into `folder`, and return the path of
+    report.html.
 
     The grids named in `results` must lie in the folder. The same results give the same files.
     """
     folder = Path(folder)
     results = plain(results)
-    read, picked, along = reading(results), chosen(results), _along(results)  # complain before anything is drawn
+    read, picked, along = (
+        reading(results),
+        chosen(results),
+        _along(results),
+    )  # complain before anything is drawn
     pictures = {
-        "systems": {s["name"]: _read(folder, s["grid"]) for s in results["systems"] if s.get("grid")},
+        "systems": {
+            s["name"]: _read(folder, s["grid"]) for s in results["systems"] if s.get("grid")
+        },
         "real": _read(folder, results["reference_grid"]) if results.get("reference_grid") else None,
         "trade-offs": [],
         "along": [],
         "curves": [],
     }
     for x, y in _axes(results):
-        drawn = {name: plots.trade_off(results, x, y, theme) for name, theme in plots.THEMES.items()}
+        drawn = {
+            name: plots.trade_off(results, x, y, theme) for name, theme in plots.THEMES.items()
+        }
         pictures["trade-offs"].append((x, y, _keep(drawn, folder, f"{x['corner']}-{y['corner']}")))
     for score in along:
         drawn = {name: plots.along(results, score, theme) for name, theme in plots.THEMES.items()}
@@ -124,7 +147,10 @@ def write(results: Mapping[str, Any], folder: str | os.PathLike) -> str:
         curves = results["systems"][group[0]]["curves"]
         drawn = {name: plots.training(curves, theme) for name, theme in plots.THEMES.items()}
         pictures["curves"].append((group, _keep(drawn, folder, f"training-{group[0]}")))
-    _save(folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False).encode())
+    _save(
+        folder / "results.json",
+        json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False).encode(),
+    )
     _save(folder / "report.html", page.render(results, read, picked, pictures).encode())
     return str(folder / "report.html")
 
@@ -132,27 +158,48 @@ def write(results: Mapping[str, Any], folder: str | os.PathLike) -> str:
 # The terminal's table. A column is its width, its header lines and its cells.
 
 
-def _column(name: str, below: str, cells: Sequence[str], side: str) -> tuple[int, list[str], list[str]]:
+def _column(
+    name: str, below: str, cells: Sequence[str], side: str
+) -> tuple[int, list[str], list[str]]:
     longest = max(map(len, [*name.split(), below, *cells]))
     header = textwrap.wrap(name, longest) + [below]
-    return longest, [f"{line:{side}{longest}}" for line in header], [f"{cell:{side}{longest}}" for cell in cells]
+    return (
+        longest,
+        [f"{line:{side}{longest}}" for line in header],
+        [f"{cell:{side}{longest}}" for cell in cells],
+    )
 
 
 def _score_column(results, score):
     best = marked(results, score)
-    means = [("*" if s["name"] in best else "") + number(mean(s, score), score) for s in results["systems"]]
+    means = [
+        ("*" if s["name"] in best else "") + number(mean(s, score), score)
+        for s in results["systems"]
+    ]
     means.append(number(floor_mean(score), score))
     errors = [error(spread(s, score), mean(s, score), score) for s in results["systems"]]
-    errors = [f" {text}" if text else "" for text in [*errors, error(floor_spread(score), floor_mean(score), score)]]
+    errors = [
+        f" {text}" if text else ""
+        for text in [*errors, error(floor_spread(score), floor_mean(score), score)]
+    ]
     left, right = max(map(len, means)), max(map(len, errors))
     cells = [f"{m:>{left}}{e:<{right}}" for m, e in zip(means, errors)]
-    return _column(score["name"], f"{score['unit']} {'↑' if score['higher_is_better'] else '↓'}".strip(), cells, ">")
+    return _column(
+        score["name"],
+        f"{score['unit']} {'↑' if score['higher_is_better'] else '↓'}".strip(),
+        cells,
+        ">",
+    )
 
 
 def _beside(columns) -> str:
-    """The columns side by side: headers stand on a rule, and the last row, the real images, below another."""
+    """The columns side by side: headers stand on a rule, and the last row, the real images, below
+    another.
+    """
     height = max(len(header) for _, header, _ in columns)
-    filled = [[" " * width] * (height - len(header)) + header + cells for width, header, cells in columns]
+    filled = [
+        [" " * width] * (height - len(header)) + header + cells for width, header, cells in columns
+    ]
     lines = ["  ".join(parts).rstrip() for parts in zip(*filled)]
     rule = "─" * (sum(width + 2 for width, _, _ in columns) - 2)
     return "\n".join([*lines[:height], rule, *lines[height:-1], rule, lines[-1]])
@@ -170,7 +217,9 @@ def _corner(results, corner: str) -> str:
     firsts = [leaders(results, score) for score in scores]
     if set.intersection(*map(set, firsts)):
         return _first(results, scores, firsts)
-    parts = [f"{some(first)} {_is(first)} first by {names(by)}" for first, by in _claims(firsts, scores)]
+    parts = [
+        f"{some(first)} {_is(first)} first by {names(by)}" for first, by in _claims(firsts, scores)
+    ]
     return f"no clear order: {', '.join(parts)}."
 
 
@@ -183,14 +232,17 @@ def _claims(firsts, scores) -> list[tuple[tuple[str, ...], list[str]]]:
 
 
 def _first(results, scores, firsts: Sequence[Sequence[str]]) -> str:
-    """Who is first by the first score, how far from real images (if they have the score), who follows, and whom other
-    scores put first."""
+    """Who is first by the first score, how far from real images (if they have the score), who
+    follows, and whom other scores put first."""
     score, first = scores[0], firsts[0]
     order = ranked(results, score)
     values = [mean(system, score) for system in order]
     shown = [amount(value, score) for value in values]
     if len(order) == 1:
-        return f"only {first[0]} has a score: {score['name']} {shown[0]}{_beside_real(order[0], score)}."
+        return (
+            f"only {first[0]} has a score: {score['name']} "
+            f"{shown[0]}{_beside_real(order[0], score)}."
+        )
     if len(first) == 1:
         text = f"{first[0]} is first: {score['name']} {shown[0]}{_beside_real(order[0], score)}."
     elif len(first) <= 3:
@@ -199,7 +251,10 @@ def _first(results, scores, firsts: Sequence[Sequence[str]]) -> str:
         text += f"{_beside_real(order[0], score)}."
     else:
         ends = list(dict.fromkeys((shown[0], shown[len(first) - 1])))
-        text = f"{some(first)} are level, within one standard deviation: {score['name']} {' to '.join(ends)}."
+        text = (
+            f"{some(first)} are level, within one standard deviation: {score['name']} "
+            f"{' to '.join(ends)}."
+        )
     if len(first) < len(order):
         times = "" if floor_mean(score) is not None else _times(values[len(first)], values[0])
         text += f" {order[len(first)]['name']} follows with {shown[len(first)]}{times}."
@@ -229,23 +284,36 @@ def _times(second: float, first: float) -> str:
 
 
 def _front(results) -> str:
-    """Which systems nothing else matches in every corner, by the first score of each; empty if there is no contest."""
+    """Which systems nothing else matches in every corner, by the first score of each; empty if
+    there is no contest.
+    """
     scores = leading_scores(results)
     beaten = beaten_by(results, scores)
     front = [name for name in beaten if not beaten[name]]
     if len(scores) < 2 or len(beaten) < 2:
         return ""
     if len(front) == 1:
-        return f"{front[0]} is at least as good as every other system in {'both' if len(scores) == 2 else 'all three'} corners."
+        return (
+            f"{front[0]} is at least as good as every other system in "
+            f"{'both' if len(scores) == 2 else 'all three'} corners."
+        )
     subject = "all systems" if len(front) == len(results["systems"]) else names(front)
-    text = f"{subject} lie on the Pareto front: between them, a gain in one corner costs something in another."
+    text = (
+        f"{subject} lie on the Pareto front: between them, a gain in one corner costs "
+        f"something "
+        f"in another."
+    )
     behind = {name: rivals for name, rivals in beaten.items() if rivals}
     if len(behind) <= 2:
         return text + "".join(
-            f" {name} does not: {some(by)} {_is(by)} at least as good in every corner." for name, by in behind.items()
+            f" {name} does not: {some(by)} {_is(by)} at least as good in every corner."
+            for name, by in behind.items()
         )
     each = ", ".join(f"{name} ({some(rivals, 1)})" for name, rivals in behind.items())
-    return f"{text} {len(behind)} systems do not, since another is at least as good in every corner: {each}."
+    return (
+        f"{text} {len(behind)} systems do not, since another is at least as good in every "
+        f"corner: {each}."
+    )
 
 
 def _is(subjects: Sequence[str]) -> str:
@@ -256,7 +324,9 @@ def _is(subjects: Sequence[str]) -> str:
 
 
 def _axes(results) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """The pairs of first scores that at least one system has both of: speed lies on the x axis where it takes part."""
+    """The pairs of first scores that at least one system has both of: speed lies on the x axis
+    where it takes part.
+    """
     leading = {score["corner"]: score for score in leading_scores(results)}
     pairs = (("speed", "quality"), ("diversity", "quality"), ("speed", "diversity"))
     pairs = [(leading[x], leading[y]) for x, y in pairs if x in leading and y in leading]
@@ -268,13 +338,26 @@ def _along(results) -> list[Mapping[str, Any]]:
     if not (axis := results.get("axis")):
         return []
     if len(axis["values"]) != len(results["systems"]):
-        raise InputError(f"the axis '{axis['name']}' has {len(axis['values'])} values for {len(results['systems'])} systems")
-    placed = [system for system, value in zip(results["systems"], axis["values"]) if finite(value) is not None]
-    return [s for s in main_scores(results, *KINDS) if sum(mean(system, s) is not None for system in placed) > 1]
+        raise InputError(
+            f"the axis '{axis['name']}' has {len(axis['values'])} values for "
+            f"{len(results['systems'])} systems"
+        )
+    placed = [
+        system
+        for system, value in zip(results["systems"], axis["values"])
+        if finite(value) is not None
+    ]
+    return [
+        s
+        for s in main_scores(results, *KINDS)
+        if sum(mean(system, s) is not None for system in placed) > 1
+    ]
 
 
 def _same_curves(systems) -> list[list[int]]:
-    """The systems that have curves, by number; those that share one training run, and so its curves, together."""
+    """The systems that have curves, by number; those that share one training run, and so its
+    curves, together.
+    """
     groups: list[list[int]] = []
     for i, system in enumerate(systems):
         if not plots.chosen_curves(system.get("curves") or {}):
@@ -292,7 +375,9 @@ def _read(folder: Path, name: str) -> bytes:
     try:
         return (folder / name).read_bytes()
     except OSError as e:
-        raise InputError(f"cannot read the picture '{name}' in {folder}: {e.strerror}; sample again") from e
+        raise InputError(
+            f"cannot read the picture '{name}' in {folder}: {e.strerror}; sample again"
+        ) from e
 
 
 def _keep(drawn: Mapping[str, bytes], folder: Path, name: str) -> Mapping[str, bytes]:
@@ -302,7 +387,9 @@ def _keep(drawn: Mapping[str, bytes], folder: Path, name: str) -> Mapping[str, b
 
 
 def _save(path: Path, data: bytes) -> None:
-    """Write beside the old file and then replace it, so that a full disk never leaves half a report."""
+    """Write beside the old file and then replace it, so that a full disk never leaves half a
+    report.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(data)

@@ -1,4 +1,6 @@
-"""What sampling costs: seconds per image without compilation, compilation apart, memory and FLOPs as XLA counts them."""
+"""What sampling costs: seconds per image without compilation, compilation apart, memory and FLOPs
+as XLA counts them.
+"""
 
 import contextlib
 import time
@@ -14,9 +16,9 @@ from jaxgen.sampling import balanced_labels, sample_keys, sampler
 
 
 class Speed(NamedTuple):
-    """Sampling: seconds per image by repeats, in the fastest of the batch sizes tried and in a batch of one; the fastest
-    size and every size's seconds per image; seconds to compile and bytes held at the config's batch size; FLOPs an image.
-    """
+    """Sampling: seconds per image by repeats, in the fastest of the batch sizes tried and in a
+    batch of one; the fastest size and every size's seconds per image; seconds to compile and bytes
+    held at the config's batch size; FLOPs an image."""
 
     per_image: list[float]
     one: list[float]
@@ -28,9 +30,16 @@ class Speed(NamedTuple):
 
 
 def sampling(
-    family: Family, variables: Variables, options: Mapping[str, Any], num_classes: int, batch_size: int, repeats: int = 5
+    family: Family,
+    variables: Variables,
+    options: Mapping[str, Any],
+    num_classes: int,
+    batch_size: int,
+    repeats: int = 5,
 ) -> Speed:
-    """Times the sampler for batches of 1, 1/16, 1/4 and all of `batch_size`; random keys are made beforehand."""
+    """Times the sampler for batches of 1, 1/16, 1/4 and all of `batch_size`; random keys are made
+    beforehand.
+    """
     run = sampler(family, options)
     sizes = sorted({1, max(1, batch_size // 16), max(1, batch_size // 4), batch_size})
     times, compiled = {}, None
@@ -43,11 +52,17 @@ def sampling(
                 compile_seconds = time.perf_counter() - start
         else:
             compiled = run.lower(*arguments).compile()
-        times[size] = [seconds / size for seconds in _seconds(lambda: compiled(*arguments), repeats)]  # noqa: B023
+        times[size] = [
+            seconds / size for seconds in _seconds(lambda: compiled(*arguments), repeats)
+        ]  # noqa: B023
     by_batch = {size: float(np.mean(values)) for size, values in times.items()}
     best = min(by_batch, key=by_batch.get)
-    per_image = flops(compiled) / batch_size * family.nfe(**options)  # a sampler of n network calls is a loop of n
-    return Speed(times[best], times[1], best, by_batch, compile_seconds, memory(compiled), per_image)
+    per_image = (
+        flops(compiled) / batch_size * family.nfe(**options)
+    )  # a sampler of n network calls is a loop of n
+    return Speed(
+        times[best], times[1], best, by_batch, compile_seconds, memory(compiled), per_image
+    )
 
 
 def _seconds(run: Callable[[], Any], repeats: int) -> list[float]:

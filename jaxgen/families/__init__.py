@@ -11,20 +11,29 @@ __all__ = ["WIRINGS", "Family", "LogProb", "build"]
 
 
 def build(config) -> Family:
-    """The wiring that `config.family` names, with `config.model`, `config.data` and `config.precision`.
+    """The wiring that `config.family` names, with `config.model`, `config.data` and
+    `config.precision`.
 
     Raises InputError for a wiring, network or option that does not exist.
     """
     import jax.numpy as jnp
 
     if config.family not in WIRINGS:
-        raise InputError(f"config.family '{config.family}' does not exist: {nearest(config.family, WIRINGS)}")
+        raise InputError(
+            f"config.family '{config.family}' does not exist: {nearest(config.family, WIRINGS)}"
+        )
     if config.precision.compute not in ("float32", "bfloat16"):
-        raise InputError(f"config.precision.compute must be float32 or bfloat16, not '{config.precision.compute}'")
+        raise InputError(
+            f"config.precision.compute must be float32 or bfloat16, not "
+            f"'{config.precision.compute}'"
+        )
     module = importlib.import_module(f"jaxgen.families.{config.family}")
     for name in config.model:
         if name not in module.OPTIONS:
-            raise InputError(f"config.model has no field '{name}' for '{config.family}': {nearest(name, module.OPTIONS)}")
+            raise InputError(
+                f"config.model has no field '{name}' for '{config.family}': "
+                f"{nearest(name, module.OPTIONS)}"
+            )
     for name in module.OPTIONS:
         if name not in config.model and name not in module.OPTIONAL:
             raise InputError(f"config.model needs the field '{name}' for '{config.family}'")

@@ -13,11 +13,15 @@ OPTIONAL = ()
 def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.float32) -> Family:
     """A GAN from `model`: {latent, generator: {name, ...}, critic: {name, ...}}.
 
-    Outputs of `forward`: real, fake, real_score, fake_score, real_features, fake_features, critic, keys.
-    """
+    Outputs of `forward`: real, fake, real_score, fake_score, real_features, fake_features, critic,
+    keys."""
     latent = model.latent
     generator = networks.build(
-        **model.generator, image_shape=image_shape, outputs=image_shape[-1], num_classes=num_classes, dtype=dtype
+        **model.generator,
+        image_shape=image_shape,
+        outputs=image_shape[-1],
+        num_classes=num_classes,
+        dtype=dtype,
     )
     critic = networks.build(**model.critic, num_classes=num_classes, dtype=dtype)
 

@@ -29,12 +29,12 @@ class WithGlobalScale(nn.Module):
 
 
 def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.float32) -> Family:
-    """A (VAE or VAE-GAN) from `model`: {latent, likelihood: {name, ...}, encoder, decoder[, critic]}.
+    """A (VAE or VAE-GAN) from `model`: {latent, likelihood: {name, ...}, encoder, decoder[,
+    critic]}.
 
-    Outputs of `forward`: posterior (mean, log-variance), latent, log_likelihood (nats [B]), reconstruction, log_weights
-    (a closure K -> [K,B]), keys; with a critic also its outputs, where `fake` is decoded from the prior, and
-    reconstruction_features.
-    """
+    Outputs of `forward`: posterior (mean, log-variance), latent, log_likelihood (nats [B]),
+    reconstruction, log_weights (a closure K -> [K,B]), keys; with a critic also its outputs, where
+    `fake` is decoded from the prior, and reconstruction_features."""
     latent, channels = model.latent, image_shape[-1]
     observation = likelihood.build(**model.likelihood)
     common = {"num_classes": num_classes, "dtype": dtype}
@@ -79,7 +79,11 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
         z = draw(q, keys)
         decoded = decode_outputs(variables, z, label, train=train, keys=named_key(keys, "decoder"))
         log_likelihood = observation.log_prob(decoded, x)
-        return log_likelihood + elbo.standard_normal_log_prob(z) - elbo.diagonal_gaussian_log_prob(z, *q)
+        return (
+            log_likelihood
+            + elbo.standard_normal_log_prob(z)
+            - elbo.diagonal_gaussian_log_prob(z, *q)
+        )
 
     def latent_keys(keys, index):
         """Keys of the `index`-th importance sample."""
@@ -107,7 +111,9 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
             return outputs, variables["state"]
         prior = draws.normal(named_key(keys, "prior"), (latent,))
         fake = observation.mean(
-            decode_outputs(variables, prior, label, train=train, keys=named_key(keys, "decoder/prior"))
+            decode_outputs(
+                variables, prior, label, train=train, keys=named_key(keys, "decoder/prior")
+            )
         )
         judged, state = base.critique(variables, critic, batch["image"], fake, label, keys, train)
         _, features = base.apply_network(
@@ -124,16 +130,22 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
         return decode(variables, draws.normal(keys, (latent,)), label)
 
     def encode(variables, batch, keys):
-        return posterior(variables, observe(batch, keys)[1], base.batch_label(num_classes, batch))[0]
+        return posterior(variables, observe(batch, keys)[1], base.batch_label(num_classes, batch))[
+            0
+        ]
 
     def log_prob(variables, batch, keys, num_samples: int = 1):
-        """The `num_samples`-sample importance-weighted bound (1: the ELBO), accumulated so that memory stays flat."""
+        """The `num_samples`-sample importance-weighted bound (1: the ELBO), accumulated so that
+        memory stays flat.
+        """
         label = base.batch_label(num_classes, batch)
         x, seen = observe(batch, keys)
         q = posterior(variables, seen, label)
 
         def add(total, index):
-            return jnp.logaddexp(total, log_weight(variables, x, q, label, latent_keys(keys, index))), None
+            return jnp.logaddexp(
+                total, log_weight(variables, x, q, label, latent_keys(keys, index))
+            ), None
 
         start = jnp.full(x.shape[0], -jnp.inf)
         total, _ = jax.lax.scan(add, start, jnp.arange(num_samples))

@@ -4,9 +4,8 @@ A wiring owns named networks. Its variables are
 
     {"params": {network: tree}, "state": {network: tree}}
 
-where "state" holds what gradients do not train (spectral-norm vectors, codebooks). Which *player* trains which networks
-is the config's business: a wiring does not know the players.
-"""
+where "state" holds what gradients do not train (spectral-norm vectors, codebooks). Which *player*
+trains which networks is the config's business: a wiring does not know the players."""
 
 import zlib
 from collections.abc import Callable, Mapping
@@ -23,7 +22,9 @@ Outputs = Mapping[str, Any]
 
 
 class LogProb(NamedTuple):
-    """Nats per example and what they are: `kind` is "exact" or "lower bound"; `of` names what is modelled."""
+    """Nats per example and what they are: `kind` is "exact" or "lower bound"; `of` names what is
+    modelled.
+    """
 
     nats: Float[Array, "B"]
     kind: str
@@ -36,8 +37,8 @@ class Family(NamedTuple):
     networks: names of the networks, i.e. of the sub-trees of the parameters.
     init: (key, batch) -> Variables.
     forward: (variables, batch, keys[B], train) -> (Outputs, new state). Images in [-1, 1].
-    sample: (variables, keys[N], labels[N] | None, **options) -> images [N,H,W,C] in [-1, 1]. Sample i depends on keys[i]
-        (and labels[i]) alone.
+    sample: (variables, keys[N], labels[N] | None, **options) -> images [N,H,W,C] in [-1, 1]. Sample
+        i depends on keys[i] (and labels[i]) alone.
     sample_options: the options that `sample` takes, with their defaults.
     nfe: (**options) -> network calls per sample, exactly.
     encode: (variables, batch, keys) -> latents [B,D].
@@ -57,13 +58,21 @@ class Family(NamedTuple):
 
 
 def named_key(key: jax.Array, name: str) -> jax.Array:
-    """`key` (or each of an array of keys) folded with a name, so that separate uses draw separate numbers."""
+    """`key` (or each of an array of keys) folded with a name, so that separate uses draw separate
+    numbers.
+    """
     salt = zlib.crc32(name.encode())
-    return jax.vmap(lambda k: jax.random.fold_in(k, salt))(key) if key.ndim else jax.random.fold_in(key, salt)
+    return (
+        jax.vmap(lambda k: jax.random.fold_in(k, salt))(key)
+        if key.ndim
+        else jax.random.fold_in(key, salt)
+    )
 
 
 def init_network(key: jax.Array, name: str, module, *arguments) -> Variables:
-    """Variables of one network: {"params": {name: tree}, "state": {name: tree}} (no state entry when it has none)."""
+    """Variables of one network: {"params": {name: tree}, "state": {name: tree}} (no state entry
+    when it has none).
+    """
     variables = dict(module.init(named_key(key, name), *arguments))
     params = variables.pop("params", {})
     return {"params": {name: params}, "state": {name: variables} if variables else {}}
@@ -84,7 +93,9 @@ def apply_network(variables: Variables, name: str, module, *arguments, **keyword
 
 
 def update_network(variables: Variables, name: str, module, *arguments, **keywords):
-    """Run network `name` in training mode: (outputs, state of all networks with this one's renewed)."""
+    """Run network `name` in training mode: (outputs, state of all networks with this one's
+    renewed).
+    """
     state = variables["state"].get(name, {})
     if not state:
         return apply_network(variables, name, module, *arguments, **keywords), variables["state"]
@@ -94,19 +105,30 @@ def update_network(variables: Variables, name: str, module, *arguments, **keywor
     return outputs, {**variables["state"], name: new}
 
 
-def critique(variables: Variables, critic, real, fake, label, keys, train: bool) -> tuple[Outputs, Any]:
-    """What every adversarial term reads: scores and hidden features of real and generated images, and the critic itself.
+def critique(
+    variables: Variables, critic, real, fake, label, keys, train: bool
+) -> tuple[Outputs, Any]:
+    """What every adversarial term reads: scores and hidden features of real and generated images,
+    and the critic itself.
 
-    Real and generated images go through the critic apart, since joining them would move data between devices.
-    """
+    Real and generated images go through the critic apart, since joining them would move data
+    between devices."""
 
     def run(images, use):
         return apply_network(
-            variables, "critic", critic, images, label, train=train, keys=named_key(keys, f"critic/{use}")
+            variables,
+            "critic",
+            critic,
+            images,
+            label,
+            train=train,
+            keys=named_key(keys, f"critic/{use}"),
         )
 
     keywords = {"train": train, "keys": named_key(keys, "critic/real")}
-    (real_score, real_features), state = update_network(variables, "critic", critic, real, label, **keywords)
+    (real_score, real_features), state = update_network(
+        variables, "critic", critic, real, label, **keywords
+    )
     fake_score, fake_features = run(fake, "fake")
     outputs = {
         "real": real,
@@ -123,7 +145,10 @@ def critique(variables: Variables, critic, real, fake, label, keys, train: bool)
 def check_label(num_classes: int, label) -> None:
     """Raise InputError when a conditional model gets no labels, or an unconditional one does."""
     if num_classes and label is None:
-        raise InputError(f"this model has {num_classes} classes and needs labels: give --label or a labelled data set")
+        raise InputError(
+            f"this model has {num_classes} classes and needs labels: give --label or a labelled "
+            f"data set"
+        )
     if not num_classes and label is not None:
         raise InputError("this model is unconditional and takes no labels")
 

@@ -1,7 +1,7 @@
 """Wiring: a denoiser on a noising path (Ho et al. 2020). Network: denoiser.
 
-One path, one prediction and one sampler cover DDPM, v-prediction and flow matching; they differ in the config only.
-"""
+One path, one prediction and one sampler cover DDPM, v-prediction and flow matching; they differ in
+the config only."""
 
 import jax
 import jax.numpy as jnp
@@ -37,11 +37,12 @@ def _time_per_example(keys, path: schedule.Schedule):
 
 
 def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.float32) -> Family:
-    """A diffusion model from `model`: {schedule: {name, ...}, prediction, label_dropout, denoiser: {name, ...}}.
+    """A diffusion model from `model`: {schedule: {name, ...}, prediction, label_dropout, denoiser:
+    {name, ...}}.
 
-    Outputs of `forward`: prediction, target, noise, x_t, x0_hat, time, and the closures weight(kind, **options) and
-    variational_bound(). log_prob is the bound on the probability of the uint8 image.
-    """
+    Outputs of `forward`: prediction, target, noise, x_t, x0_hat, time, and the closures
+    weight(kind, **options) and variational_bound(). log_prob is the bound on the probability of the
+    uint8 image."""
     path = schedule.build(**model.schedule)
     kind, drop = model.prediction, model.get("label_dropout", 0.0)
     if not 0.0 <= drop < 1.0:
@@ -58,7 +59,9 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
         )
 
     def drop_label(label, keys):
-        """The null class in place of a share of the labels, for classifier-free guidance (Ho & Salimans 2022)."""
+        """The null class in place of a share of the labels, for classifier-free guidance (Ho &
+        Salimans 2022).
+        """
         if label is None or not drop:
             return label
         gone = jax.vmap(jax.random.uniform)(keys) < drop
@@ -84,7 +87,9 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
             "x_t": x_t,
             "x0_hat": x0_hat,
             "time": time,
-            "weight": lambda weighting, **options: likelihood.weights(weighting, path, time, kind, **options),
+            "weight": lambda weighting, **options: likelihood.weights(
+                weighting, path, time, kind, **options
+            ),
             "variational_bound": lambda: likelihood.vlb_estimate(x0, x0_hat, time, path),
             "keys": keys,
         }
@@ -92,7 +97,9 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
 
     def denoise_with(network, clip):
         def denoise(x_t, time):
-            return prediction.solve(kind, x_t, network(x_t, time), path.alpha(time), path.sigma(time))
+            return prediction.solve(
+                kind, x_t, network(x_t, time), path.alpha(time), path.sigma(time)
+            )
 
         return guidance.clip(denoise, path) if clip else denoise
 
@@ -106,9 +113,15 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
         if weight == 1.0:
             return network_of(variables, label)
         if label is None or not drop:
-            raise InputError("guidance needs a conditional model trained with config.model.label_dropout > 0")
+            raise InputError(
+                "guidance needs a conditional model trained with config.model.label_dropout > 0"
+            )
         return guidance.classifier_free(
-            network_of(variables, None), label, num_classes, weight, None if interval == (0.0, 1.0) else interval
+            network_of(variables, None),
+            label,
+            num_classes,
+            weight,
+            None if interval == (0.0, 1.0) else interval,
         )
 
     def sample(variables, keys, label=None, **options):
@@ -128,7 +141,9 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
 
     def log_prob(variables, batch, keys, num_times: int | None = None):
         network = network_of(variables, base.batch_label(num_classes, batch))
-        nats = likelihood.negative_elbo(denoise_with(network, True), path, batch["image"], keys, num_times=num_times)
+        nats = likelihood.negative_elbo(
+            denoise_with(network, True), path, batch["image"], keys, num_times=num_times
+        )
         return LogProb(-nats, "lower bound", "uint8")
 
     return Family(

@@ -19,9 +19,15 @@ Loss = Callable[[Scores, Scores, Callable], Scores]
 # kind: (critic loss, generator loss), both of (real, fake, mean over the batch)
 LOSSES: dict[str, tuple[Loss, Loss]] = {
     # Goodfellow et al. 2014, section 3: generator maximises log D(G(z))
-    "non_saturating": (lambda real, fake, mean: softplus(-real) + softplus(fake), lambda real, fake, mean: softplus(-fake)),
+    "non_saturating": (
+        lambda real, fake, mean: softplus(-real) + softplus(fake),
+        lambda real, fake, mean: softplus(-fake),
+    ),
     # Goodfellow et al. 2014, eq. 1: generator minimises log(1 - D(G(z)))
-    "minimax": (lambda real, fake, mean: softplus(-real) + softplus(fake), lambda real, fake, mean: -softplus(fake)),
+    "minimax": (
+        lambda real, fake, mean: softplus(-real) + softplus(fake),
+        lambda real, fake, mean: -softplus(fake),
+    ),
     # Lim & Ye 2017; Miyato et al. 2018, eq. 16-17
     "hinge": (
         lambda real, fake, mean: jax.nn.relu(1.0 - real) + jax.nn.relu(1.0 + fake),
@@ -35,7 +41,10 @@ LOSSES: dict[str, tuple[Loss, Loss]] = {
     # Arjovsky et al. 2017, eq. 2; to be used with gradient_penalty (Gulrajani et al. 2017)
     "wasserstein": (lambda real, fake, mean: fake - real, lambda real, fake, mean: -fake),
     # Jolicoeur-Martineau 2019, in the paired form of Huang et al. 2024 (R3GAN), eq. 2
-    "relativistic": (lambda real, fake, mean: softplus(fake - real), lambda real, fake, mean: softplus(real - fake)),
+    "relativistic": (
+        lambda real, fake, mean: softplus(fake - real),
+        lambda real, fake, mean: softplus(real - fake),
+    ),
     # Jolicoeur-Martineau 2019, section 4.2: more real than the others are on average, RaSGAN
     "relativistic_average": (
         lambda real, fake, mean: softplus(mean(fake) - real) + softplus(fake - mean(real)),
@@ -51,7 +60,9 @@ def _pair(loss: str):
 
 
 def critic_loss(loss: str, real: Scores, fake: Scores, mean: Callable = jnp.mean) -> Scores:
-    """The critic's loss `loss` on scores of real and of generated images. `mean`: over the batch, for relativistic_average."""
+    """The critic's loss `loss` on scores of real and of generated images. `mean`: over the batch,
+    for relativistic_average.
+    """
     return _pair(loss)[0](real, fake, mean)
 
 
@@ -61,37 +72,52 @@ def generator_loss(loss: str, real: Scores, fake: Scores, mean: Callable = jnp.m
 
 
 def _squared_gradient_norm(critic: Callable, x: Float[Array, "B ..."]) -> Scores:
-    """||d critic(x)_b / d x_b||^2 over all axes but the batch. Examples do not interact, so the sum's gradient serves."""
+    """||d critic(x)_b / d x_b||^2 over all axes but the batch. Examples do not interact, so the
+    sum's gradient serves.
+    """
     gradient = jax.grad(lambda images: jnp.sum(critic(images)))(x)
     return jnp.sum(jnp.square(gradient), axis=tuple(range(1, x.ndim)))
 
 
 def zero_centered_penalty(critic: Callable, x: Float[Array, "B ..."]) -> Scores:
-    """1/2 ||grad critic(x)||^2: R1 on real images, R2 on generated ones (Mescheder et al. 2018, eq. 9 and 10)."""
+    """1/2 ||grad critic(x)||^2: R1 on real images, R2 on generated ones (Mescheder et al. 2018, eq.
+    9 and 10).
+    """
     return 0.5 * _squared_gradient_norm(critic, x)
 
 
 def gradient_penalty(
-    critic: Callable, real: Float[Array, "B ..."], fake: Float[Array, "B ..."], keys, target: float = 1.0
+    critic: Callable,
+    real: Float[Array, "B ..."],
+    fake: Float[Array, "B ..."],
+    keys,
+    target: float = 1.0,
 ) -> Scores:
-    """(||grad critic(x)|| - target)^2 at x uniform between pairs of real and fake (Gulrajani et al. 2017, eq. 3)."""
+    """(||grad critic(x)|| - target)^2 at x uniform between pairs of real and fake (Gulrajani et al.
+    2017, eq. 3).
+    """
     mix = jax.vmap(jax.random.uniform)(keys).reshape((-1,) + (1,) * (real.ndim - 1))
     squared = _squared_gradient_norm(critic, mix * real + (1.0 - mix) * fake)
     # the square root's slope is infinite at 0: a flat critic must not give NaN
     return jnp.square(jnp.sqrt(squared + 1e-12) - target)
 
 
-# Terms. They need real, fake, real_score, fake_score, the closure critic(images) -> scores, and batch_mean.
+# Terms. They need real, fake, real_score, fake_score, the closure critic(images) -> scores, and
+# batch_mean.
 
 
 def critic(loss: str = "non_saturating"):
     """What the critic minimises."""
-    return lambda outputs: critic_loss(loss, outputs["real_score"], outputs["fake_score"], outputs["batch_mean"])
+    return lambda outputs: critic_loss(
+        loss, outputs["real_score"], outputs["fake_score"], outputs["batch_mean"]
+    )
 
 
 def adversarial(loss: str = "non_saturating"):
     """What the generator minimises."""
-    return lambda outputs: generator_loss(loss, outputs["real_score"], outputs["fake_score"], outputs["batch_mean"])
+    return lambda outputs: generator_loss(
+        loss, outputs["real_score"], outputs["fake_score"], outputs["batch_mean"]
+    )
 
 
 def r1():
@@ -114,4 +140,10 @@ def gradient_penalty_term(target: float = 1.0):
     return term
 
 
-TERMS = {"critic": critic, "adversarial": adversarial, "r1": r1, "r2": r2, "gradient_penalty": gradient_penalty_term}
+TERMS = {
+    "critic": critic,
+    "adversarial": adversarial,
+    "r1": r1,
+    "r2": r2,
+    "gradient_penalty": gradient_penalty_term,
+}

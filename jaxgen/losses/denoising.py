@@ -5,10 +5,12 @@ from jaxtyping import Array, Float
 
 
 def denoising_loss(
-    prediction: Float[Array, "B ..."], target: Float[Array, "B ..."], weight: Float[Array, "B"] | float = 1.0
+    prediction: Float[Array, "B ..."],
+    target: Float[Array, "B ..."],
+    weight: Float[Array, "B"] | float = 1.0,
 ) -> Float[Array, "B"]:
-    """weight * mean squared error over all axes but the batch. With noise as target and weight 1 this is L_simple per
-    pixel (Ho et al. 2020, eq. 14)."""
+    """weight * mean squared error over all axes but the batch. With noise as target and weight 1
+    this is L_simple per pixel (Ho et al. 2020, eq. 14)."""
     return weight * jnp.mean(jnp.square(prediction - target), axis=tuple(range(1, target.ndim)))
 
 
@@ -16,8 +18,9 @@ def denoising_loss(
 
 
 def denoising(weighting: str = "simple", gamma: float | None = None):
-    """Squared error of the network's own prediction, weighted as `weighting` says: see diffusion.likelihood.weights, whose
-    option `gamma` is passed on. Needs `prediction`, `target` and the closure `weight(kind, **options) -> [B]`."""
+    """Squared error of the network's own prediction, weighted as `weighting` says: see
+    diffusion.likelihood.weights, whose option `gamma` is passed on. Needs `prediction`, `target`
+    and the closure `weight(kind, **options) -> [B]`."""
     options = {} if gamma is None else {"gamma": gamma}
 
     def term(outputs):

@@ -10,9 +10,8 @@ def gaussian_kl(
 ) -> Float[Array, "B"]:
     """KL( N(mean, exp(log_variance)) || N(0, 1) ) in nats (Kingma & Welling 2014, appendix B).
 
-    free_bits: nats that every dimension may spend freely: max(KL_d, free_bits) per example and dimension
-    (after Kingma et al. 2016, eq. 15, per example so that examples stay uncoupled).
-    """
+    free_bits: nats that every dimension may spend freely: max(KL_d, free_bits) per example and
+    dimension (after Kingma et al. 2016, eq. 15, per example so that examples stay uncoupled)."""
     per_dimension = 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - 1.0 - log_variance)
     return jnp.sum(jnp.maximum(per_dimension, free_bits) if free_bits else per_dimension, axis=-1)
 
@@ -23,7 +22,9 @@ def standard_normal_log_prob(z: Float[Array, "*batch D"]) -> Float[Array, "*batc
 
 
 def diagonal_gaussian_log_prob(
-    z: Float[Array, "*batch D"], mean: Float[Array, "*batch D"], log_variance: Float[Array, "*batch D"]
+    z: Float[Array, "*batch D"],
+    mean: Float[Array, "*batch D"],
+    log_variance: Float[Array, "*batch D"],
 ) -> Float[Array, "*batch"]:
     """log N(z; mean, diag exp(log_variance)) summed over the last axis, in nats."""
     squared = jnp.square(z - mean) * jnp.exp(-log_variance)
@@ -31,7 +32,9 @@ def diagonal_gaussian_log_prob(
 
 
 def importance_weighted_bound(log_weights: Float[Array, "K B"]) -> Float[Array, "B"]:
-    """log (1/K) sum_k exp(log_weights_k): the K-sample lower bound on log p(x), in nats (Burda et al. 2016, eq. 8)."""
+    """log (1/K) sum_k exp(log_weights_k): the K-sample lower bound on log p(x), in nats (Burda et
+    al. 2016, eq. 8).
+    """
     return jax.nn.logsumexp(log_weights, axis=0) - jnp.log(log_weights.shape[0])
 
 
@@ -44,7 +47,9 @@ def reconstruction():
 
 
 def kl(free_bits: float = 0.0):
-    """KL of the posterior to the standard normal prior, in nats. Needs `posterior` = (mean, log-variance)."""
+    """KL of the posterior to the standard normal prior, in nats. Needs `posterior` = (mean,
+    log-variance).
+    """
     return lambda outputs: gaussian_kl(*outputs["posterior"], free_bits=free_bits)
 
 

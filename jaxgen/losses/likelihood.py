@@ -1,7 +1,7 @@
 """Observation models p(x|z): what the decoder's output channels mean.
 
-Each `Likelihood` says how many channels it needs per image channel and turns them into nats and into a mean image.
-"""
+Each `Likelihood` says how many channels it needs per image channel and turns them into nats and
+into a mean image."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,7 +13,9 @@ from jaxtyping import Array, Float, Key
 from jaxgen import draws
 from jaxgen.errors import InputError, call_with_options, nearest
 
-MIN_LOG_SCALE = -7.0  # about an eighth of a grey level on [-1, 1]: below it a likelihood only rewards saturation
+MIN_LOG_SCALE = (
+    -7.0
+)  # about an eighth of a grey level on [-1, 1]: below it a likelihood only rewards saturation
 
 
 class Likelihood(NamedTuple):
@@ -21,8 +23,10 @@ class Likelihood(NamedTuple):
 
     name: as in the config.
     channels: network output channels per image channel.
-    global_scale: whether the last of them is one learned number for all pixels rather than a network output.
-    observe: (image [B,H,W,C] in [-1,1], keys [B]) -> what is modelled, e.g. a dynamically binarised image.
+    global_scale: whether the last of them is one learned number for all pixels rather than a
+    network output.
+    observe: (image [B,H,W,C] in [-1,1], keys [B]) -> what is modelled, e.g. a dynamically binarised
+    image.
     log_prob: (outputs [B,H,W,channels*C], observed [B,H,W,C]) -> nats [B].
     mean: (outputs) -> mean image in [-1,1].
     """
@@ -38,16 +42,18 @@ class Likelihood(NamedTuple):
 def flat(x: Float[Array, "..."], like: Float[Array, "B ..."]) -> Float[Array, "B P"]:
     """`x`, broadcast to `like`, as one row per example.
 
-    XLA on CPU vectorises a loop over the last axis only: on grey images, whose last axis has length one, exponentials
-    and logarithms take several times as long as on rows.
-    """
+    XLA on CPU vectorises a loop over the last axis only: on grey images, whose last axis has length
+    one, exponentials and logarithms take several times as long as on rows."""
     return jnp.broadcast_to(x, like.shape).reshape(like.shape[0], -1)
 
 
-def bernoulli_log_prob(logits: Float[Array, "B ..."], x: Float[Array, "B ..."]) -> Float[Array, "B"]:
+def bernoulli_log_prob(
+    logits: Float[Array, "B ..."], x: Float[Array, "B ..."]
+) -> Float[Array, "B"]:
     """log Bernoulli(x; sigmoid(logits)) summed over pixels, in nats, for x in [0, 1]."""
     logits, x = flat(logits, logits), flat(x, logits)
-    # softplus written out: the guards of jax.nn.softplus make this loss and its gradient half as slow again on a CPU
+    # softplus written out: the guards of jax.nn.softplus make this loss and its gradient half as
+    # slow again on a CPU
     softplus = jnp.maximum(logits, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(logits)))
     return -jnp.sum(softplus - logits * x, axis=-1)
 
@@ -66,14 +72,19 @@ def discretized_logistic_log_prob(
 ) -> Float[Array, "B"]:
     """log mass that a logistic puts on x's grey level, summed over pixels, in nats.
 
-    x lies on the 256 levels k/127.5 - 1; the outermost two bins reach to infinity (Salimans et al. 2017, eq. 2).
-    """
+    x lies on the 256 levels k/127.5 - 1; the outermost two bins reach to infinity (Salimans et al.
+    2017, eq. 2)."""
     inverse = flat(jnp.exp(-jnp.maximum(log_scale, MIN_LOG_SCALE)), mean)
     x, mean = flat(x, mean), flat(mean, mean)
     half = 1.0 / 255.0
     upper, lower = (x - mean + half) * inverse, (x - mean - half) * inverse
-    # log(sigmoid(u) - sigmoid(l)) = log sigmoid(u) + log sigmoid(-l) + log(1 - exp(l - u)): no cancellation
-    middle = -jax.nn.softplus(-upper) - jax.nn.softplus(lower) + jnp.log(-jnp.expm1(-2.0 * half * inverse))
+    # log(sigmoid(u) - sigmoid(l)) = log sigmoid(u) + log sigmoid(-l) + log(1 - exp(l - u)): no
+    # cancellation
+    middle = (
+        -jax.nn.softplus(-upper)
+        - jax.nn.softplus(lower)
+        + jnp.log(-jnp.expm1(-2.0 * half * inverse))
+    )
     edge = jnp.where(x < 0, -jax.nn.softplus(-upper), -jax.nn.softplus(lower))
     return jnp.sum(jnp.where(jnp.abs(x) > 1.0 - half, edge, middle), axis=-1)
 
@@ -83,15 +94,19 @@ def _uniform(keys: Key[Array, "B"], like: Float[Array, "B ..."]) -> Float[Array,
 
 
 def bernoulli(binarization: str = "dynamic") -> Likelihood:
-    """Bernoulli pixels. `dynamic` draws each pixel anew with its grey value as probability (Burda et al. 2016),
-    `threshold` cuts at 1/2, `none` uses the grey value itself (a cross-entropy, then not a likelihood)."""
+    """Bernoulli pixels. `dynamic` draws each pixel anew with its grey value as probability (Burda
+    et al. 2016), `threshold` cuts at 1/2, `none` uses the grey value itself (a cross-entropy, then
+    not a likelihood)."""
     observed = {
         "dynamic": lambda p, keys: (_uniform(keys, p) < p).astype(jnp.float32),
         "threshold": lambda p, keys: (p > 0.5).astype(jnp.float32),
         "none": lambda p, keys: p,
     }
     if binarization not in observed:
-        raise InputError(f"bernoulli likelihood: binarization '{binarization}'; {nearest(binarization, observed)}")
+        raise InputError(
+            f"bernoulli likelihood: binarization '{binarization}'; "
+            f"{nearest(binarization, observed)}"
+        )
     return Likelihood(
         name="bernoulli",
         channels=1,
@@ -108,17 +123,23 @@ def _mean_and_log_scale(outputs):
 
 
 def gaussian(scale: str | float = "global", squash: bool = True) -> Likelihood:
-    """Gaussian pixels. `scale` is `global` (one learned number: sigma-VAE, Rybkin et al. 2021), `pixel` (a network output)
-    or a fixed standard deviation on [-1, 1]. `squash` passes the mean through tanh; without it, images are clipped.
+    """Gaussian pixels. `scale` is `global` (one learned number: sigma-VAE, Rybkin et al. 2021),
+    `pixel` (a network output) or a fixed standard deviation on [-1, 1]. `squash` passes the mean
+    through tanh; without it, images are clipped.
 
-    The images are dequantised with uniform noise of one grey level, so that the density's value is meaningful.
-    """
+    The images are dequantised with uniform noise of one grey level, so that the density's value is
+    meaningful."""
     if scale not in ("global", "pixel") and not (isinstance(scale, int | float) and scale > 0):
-        raise InputError(f"gaussian likelihood: scale must be 'global', 'pixel' or a positive number, not {scale!r}")
+        raise InputError(
+            f"gaussian likelihood: scale must be 'global', 'pixel' or a positive number, not "
+            f"{scale!r}"
+        )
     learned = scale in ("global", "pixel")
 
     def split(outputs):
-        mean, log_scale = _mean_and_log_scale(outputs) if learned else (outputs, jnp.log(jnp.float32(scale)))
+        mean, log_scale = (
+            _mean_and_log_scale(outputs) if learned else (outputs, jnp.log(jnp.float32(scale)))
+        )
         return (jnp.tanh(mean) if squash else mean), log_scale
 
     return Likelihood(
@@ -134,7 +155,9 @@ def gaussian(scale: str | float = "global", squash: bool = True) -> Likelihood:
 def discretized_logistic(scale: str = "pixel") -> Likelihood:
     """Logistic pixels integrated over each of the 256 grey levels: an exact discrete likelihood."""
     if scale not in ("global", "pixel"):
-        raise InputError(f"discretized_logistic likelihood: scale must be 'global' or 'pixel', not {scale!r}")
+        raise InputError(
+            f"discretized_logistic likelihood: scale must be 'global' or 'pixel', not {scale!r}"
+        )
     return Likelihood(
         name="discretized_logistic",
         channels=2,
@@ -145,11 +168,17 @@ def discretized_logistic(scale: str = "pixel") -> Likelihood:
     )
 
 
-_LIKELIHOODS = {"bernoulli": bernoulli, "gaussian": gaussian, "discretized_logistic": discretized_logistic}
+_LIKELIHOODS = {
+    "bernoulli": bernoulli,
+    "gaussian": gaussian,
+    "discretized_logistic": discretized_logistic,
+}
 
 
 def build(name: str, **options) -> Likelihood:
-    """The observation model called `name`. Raises InputError for a name or an option that does not exist."""
+    """The observation model called `name`. Raises InputError for a name or an option that does not
+    exist.
+    """
     if name not in _LIKELIHOODS:
         raise InputError(f"likelihood '{name}' does not exist: {nearest(name, _LIKELIHOODS)}")
     return call_with_options(f"likelihood '{name}'", _LIKELIHOODS[name], options)

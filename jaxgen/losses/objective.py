@@ -1,6 +1,6 @@
 """From the config's table of weighted terms to one loss per player.
 
-    loss(player, step) = sum_i weight_i(step) * mean_b term_i(outputs)_b
+loss(player, step) = sum_i weight_i(step) * mean_b term_i(outputs)_b
 """
 
 import importlib
@@ -22,9 +22,9 @@ _MODULES = ("elbo", "adversarial", "denoising", "perceptual")
 class WeightedTerm(NamedTuple):
     """One row of a player's table.
 
-    weight: step -> float32. start: first step at which the term counts. every: it is computed at every `every`-th step
-    only and then weighs `every` times as much (lazy regularisation, Karras et al. 2020, appendix B).
-    """
+    weight: step -> float32. start: first step at which the term counts. every: it is computed at
+    every `every`-th step only and then weighs `every` times as much (lazy regularisation, Karras et
+    al. 2020, appendix B)."""
 
     name: str
     term: Term
@@ -35,14 +35,24 @@ class WeightedTerm(NamedTuple):
 
 def terms() -> dict[str, Callable[..., Term]]:
     """All term factories by name."""
-    return {k: v for m in _MODULES for k, v in importlib.import_module(f"jaxgen.losses.{m}").TERMS.items()}
+    return {
+        k: v
+        for m in _MODULES
+        for k, v in importlib.import_module(f"jaxgen.losses.{m}").TERMS.items()
+    }
 
 
 def weight_schedule(where: str, weight) -> Callable[[Any], Any]:
-    """A number, or a mapping {init, end, steps}: linear from init to end over `steps` steps, then constant."""
+    """A number, or a mapping {init, end, steps}: linear from init to end over `steps` steps, then
+    constant.
+    """
     if isinstance(weight, int | float) and not isinstance(weight, bool):
         return lambda step: jnp.float32(weight)
-    if isinstance(weight, Mapping) and set(weight) == {"init", "end", "steps"} and weight["steps"] >= 1:
+    if (
+        isinstance(weight, Mapping)
+        and set(weight) == {"init", "end", "steps"}
+        and weight["steps"] >= 1
+    ):
         init, end, steps = weight["init"], weight["end"], weight["steps"]
         return lambda step: jnp.float32(init + (end - init) * jnp.clip(step / steps, 0.0, 1.0))
     raise InputError(f"{where}: weight must be a number or {{init, end, steps}}, not {weight!r}")
@@ -51,8 +61,8 @@ def weight_schedule(where: str, weight) -> Callable[[Any], Any]:
 def build(player: str, table: Mapping[str, Mapping[str, Any]]) -> tuple[WeightedTerm, ...]:
     """The rows of `player`'s table `{name: {weight, start, every, term, **options}}`.
 
-    A row is named after its term, or says which it is with `term`. Raises InputError for unknown terms and options.
-    """
+    A row is named after its term, or says which it is with `term`. Raises InputError for unknown
+    terms and options."""
     if not table:
         raise InputError(f"players.{player}.terms is empty: name at least one loss term")
     known, rows = terms(), []
@@ -60,9 +70,15 @@ def build(player: str, table: Mapping[str, Mapping[str, Any]]) -> tuple[Weighted
         where = f"players.{player}.terms.{name}"
         options = dict(row)
         term_name = options.pop("term", name)
-        weight, start, every = options.pop("weight", 1.0), options.pop("start", 0), options.pop("every", 1)
+        weight, start, every = (
+            options.pop("weight", 1.0),
+            options.pop("start", 0),
+            options.pop("every", 1),
+        )
         if term_name not in known:
-            raise InputError(f"{where}: no loss term is called '{term_name}': {nearest(term_name, known)}")
+            raise InputError(
+                f"{where}: no loss term is called '{term_name}': {nearest(term_name, known)}"
+            )
         if start < 0 or every < 1:
             raise InputError(f"{where}: start must be >= 0 and every >= 1, not {start} and {every}")
         term = call_with_options(where, known[term_name], options)
@@ -79,14 +95,16 @@ def _per_example(row: WeightedTerm, outputs: Outputs, batch_size: int) -> Float[
             f"it has {', '.join(sorted(outputs))}"
         ) from None
     if value.shape != (batch_size,):
-        raise ValueError(f"loss term '{row.name}' must return one number per example, not shape {value.shape}")
+        raise ValueError(
+            f"loss term '{row.name}' must return one number per example, not shape {value.shape}"
+        )
     return value.astype(jnp.float32)
 
 
 def batch_mean(axes: tuple[str, ...] = ()) -> Callable[[Array], Array]:
-    """The mean over all rows of the batch, those on other devices included: what terms that couple examples read as
-    outputs["batch_mean"]. axes: those that the batch is divided over, inside a device's part of the computation.
-    """
+    """The mean over all rows of the batch, those on other devices included: what terms that couple
+    examples read as outputs["batch_mean"]. axes: those that the batch is divided over, inside a
+    device's part of the computation."""
 
     def mean(x):
         here = jnp.mean(x, axis=0)
@@ -104,9 +122,14 @@ def evaluate(
 
 
 def loss(
-    rows: tuple[WeightedTerm, ...], outputs: Outputs, step, batch_size: int, axes: tuple[str, ...] = ()
+    rows: tuple[WeightedTerm, ...],
+    outputs: Outputs,
+    step,
+    batch_size: int,
+    axes: tuple[str, ...] = (),
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """The player's scalar loss at `step`, and the mean of each term before weighting (0 where it was not computed).
+    """The player's scalar loss at `step`, and the mean of each term before weighting (0 where it
+    was not computed).
 
     axes: see `batch_mean`.
     """

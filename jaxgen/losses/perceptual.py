@@ -7,19 +7,24 @@ from jaxtyping import Array, Float
 def feature_distance(
     a: tuple[Float[Array, "B ..."], ...], b: tuple[Float[Array, "B ..."], ...]
 ) -> Float[Array, "B"]:
-    """Sum over layers of 1/2 ||a_l - b_l||^2 per example: the negative log-likelihood of unit-variance Gaussians in
-    feature space up to a constant (Larsen et al. 2016, eq. 8)."""
-    return sum(0.5 * jnp.sum(jnp.square(x - y), axis=tuple(range(1, x.ndim))) for x, y in zip(a, b, strict=True))
+    """Sum over layers of 1/2 ||a_l - b_l||^2 per example: the negative log-likelihood of
+    unit-variance Gaussians in feature space up to a constant (Larsen et al. 2016, eq. 8)."""
+    return sum(
+        0.5 * jnp.sum(jnp.square(x - y), axis=tuple(range(1, x.ndim)))
+        for x, y in zip(a, b, strict=True)
+    )
 
 
 def feature(layers: tuple[int, ...] = ()):
-    """Learned similarity: distance of the critic's hidden layers between image and reconstruction; all layers when
-    `layers` is empty. Needs `real_features` and `reconstruction_features`."""
+    """Learned similarity: distance of the critic's hidden layers between image and reconstruction;
+    all layers when `layers` is empty. Needs `real_features` and `reconstruction_features`."""
 
     def term(outputs):
         real, reconstruction = outputs["real_features"], outputs["reconstruction_features"]
         chosen = layers or range(len(real))
-        return feature_distance(tuple(real[i] for i in chosen), tuple(reconstruction[i] for i in chosen))
+        return feature_distance(
+            tuple(real[i] for i in chosen), tuple(reconstruction[i] for i in chosen)
+        )
 
     return term
 

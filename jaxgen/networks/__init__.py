@@ -1,15 +1,18 @@
-"""Networks by name: `build("unet", channels=64)` returns a flax.linen module whose parameters live outside it.
+"""Networks by name: `build("unet", channels=64)` returns a flax.linen module whose parameters live
+outside it.
 
 All share four call conventions (`keys`: one PRNG key per example, only for dropout):
 
     encoder:   net(image, label=None, *, train=False, keys=None) -> [B, outputs]
     decoder:   net(latent, label=None, *, train=False, keys=None) -> [B, H, W, outputs]
-    critic:    net(image, label=None, *, train=False, keys=None) -> (score [B], features: one activation per stage)
-    denoiser:  net(x, time, label=None, *, train=False, keys=None) -> [B, H, W, outputs], time in [0, 1]
+    critic:    net(image, label=None, *, train=False, keys=None) -> (score [B], features: one
+    activation per stage)
+    denoiser:  net(x, time, label=None, *, train=False, keys=None) -> [B, H, W, outputs], time in
+    [0, 1]
 
-Parameters and outputs are float32; `dtype` is what the layers compute in. `num_classes = 0` means unconditional; a
-denoiser embeds one class more, `label == num_classes`, the null class of classifier-free guidance.
-"""
+Parameters and outputs are float32; `dtype` is what the layers compute in. `num_classes = 0` means
+unconditional; a denoiser embeds one class more, `label == num_classes`, the null class of
+classifier-free guidance."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -35,17 +38,18 @@ NETWORKS = {  # name -> (module, class); imported when asked for
 def build(name: str, **options: Any) -> "nn.Module":
     """The network `name` with its attributes set from `options`.
 
-    Lists become tuples and `dtype` may be a string ("bfloat16"). `dit` also takes `size="B/2"`, which sets patch,
-    width, depth and heads unless they are given as well. Raises InputError for an unknown network, an option that it
-    does not have, and one that it needs.
-    """
+    Lists become tuples and `dtype` may be a string ("bfloat16"). `dit` also takes `size="B/2"`,
+    which sets patch, width, depth and heads unless they are given as well. Raises InputError for an
+    unknown network, an option that it does not have, and one that it needs."""
     if name not in NETWORKS:
         raise InputError(f"unknown network '{name}': {nearest(name, NETWORKS)}")
     file, class_name = NETWORKS[name]
     module = importlib.import_module(f"{__name__}.{file}")
     if name == "dit" and "size" in options:
         options = module.dit_size(options.pop("size")) | options
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    options = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
+    }
     if "dtype" in options:
         options["dtype"] = importlib.import_module("jax.numpy").dtype(options["dtype"])
     return call_with_options(f"the network '{name}'", getattr(module, class_name), options)

@@ -26,11 +26,12 @@ from jaxgen.networks.mlp import projection_score
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(dropout(silu(norm(conv(silu(norm(x))) + Dense(silu(embedding)))))), the last convolution zero at first.
+    """x + conv(dropout(silu(norm(conv(silu(norm(x))) + Dense(silu(embedding)))))), the last
+    convolution zero at first.
 
-    The block of DDPM (Ho et al. 2020, appendix B); a 1x1 convolution is the shortcut where the channels change. A tuple of
-    images means their concatenation along the channels, which is then never stored.
-    """
+    The block of DDPM (Ho et al. 2020, appendix B); a 1x1 convolution is the shortcut where the
+    channels change. A tuple of images means their concatenation along the channels, which is then
+    never stored."""
 
     channels: int
     dropout: float = 0.0
@@ -50,7 +51,9 @@ class ResidualBlock(nn.Module):
         h = jnp.concatenate([silu(part) for part in h], -1)
         h = conv((3, 3), kernel_init=fan_avg_uniform, name="conv_in")(h)
         if embedding is not None:
-            dense = nn.Dense(self.channels, dtype=self.dtype, kernel_init=fan_avg_uniform, name="embedding")
+            dense = nn.Dense(
+                self.channels, dtype=self.dtype, kernel_init=fan_avg_uniform, name="embedding"
+            )
             h += dense(silu(embedding))[:, None, None, :]
         h = silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
         h = Dropout(self.dropout, self.train, name="dropout")(h, keys)
@@ -65,11 +68,15 @@ class ResidualBlock(nn.Module):
 def class_embedding(label, num_classes: int, features: int, dtype) -> Float[Array, "B F"] | None:
     """The class's vector for the residual blocks, in the caller's scope; None without classes."""
     check_label(label, num_classes)
-    return nn.Embed(num_classes, features, dtype=dtype, name="classes")(label) if num_classes else None
+    return (
+        nn.Embed(num_classes, features, dtype=dtype, name="classes")(label) if num_classes else None
+    )
 
 
 class ConvEncoder(nn.Module):
-    """Image -> [B, outputs]: residual blocks at each of len(channels) resolutions (high to low), then one Dense."""
+    """Image -> [B, outputs]: residual blocks at each of len(channels) resolutions (high to low),
+    then one Dense.
+    """
 
     outputs: int
     channels: tuple[int, ...] = (32, 64, 128)
@@ -95,7 +102,9 @@ class ConvEncoder(nn.Module):
             if level:
                 h = conv(channels, strides=(2, 2), name=f"down_{level}")(h)
             for i in range(self.blocks):
-                block = ResidualBlock(channels, self.dropout, self.dtype, train, name=f"block_{level}_{i}")
+                block = ResidualBlock(
+                    channels, self.dropout, self.dtype, train, name=f"block_{level}_{i}"
+                )
                 h = block(h, embedding, keys)
         h = silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
         h = h.reshape(h.shape[0], -1)
@@ -103,8 +112,9 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Latent -> [B, H, W, outputs], the encoder's mirror: one Dense to the lowest resolution, then blocks and nearest
-    up-sampling. `channels` run from the high to the low resolution as in the encoder; no output nonlinearity."""
+    """Latent -> [B, H, W, outputs], the encoder's mirror: one Dense to the lowest resolution, then
+    blocks and nearest up-sampling. `channels` run from the high to the low resolution as in the
+    encoder; no output nonlinearity."""
 
     image_shape: tuple[int, int, int]
     outputs: int | None = None
@@ -125,11 +135,16 @@ class ConvDecoder(nn.Module):
     ) -> Float[Array, "B H W outputs"]:
         conv = partial(Conv, kernel_size=(3, 3), dtype=self.dtype)
         embedding = class_embedding(label, self.num_classes, self.channels[-1], self.dtype)
-        low = (*halvings(self.image_shape[:2], len(self.channels) - 1, "conv_decoder"), self.channels[-1])
+        low = (
+            *halvings(self.image_shape[:2], len(self.channels) - 1, "conv_decoder"),
+            self.channels[-1],
+        )
         h = nn.Dense(math.prod(low), dtype=self.dtype, name="in")(latent).reshape(-1, *low)
         for level in reversed(range(len(self.channels))):
             for i in range(self.blocks):
-                block = ResidualBlock(self.channels[level], self.dropout, self.dtype, train, name=f"block_{level}_{i}")
+                block = ResidualBlock(
+                    self.channels[level], self.dropout, self.dtype, train, name=f"block_{level}_{i}"
+                )
                 h = block(h, embedding, keys)
             if level:
                 h = conv(self.channels[level - 1], upsample=True, name=f"up_{level}")(h)
@@ -138,11 +153,12 @@ class ConvDecoder(nn.Module):
 
 
 class ConvCritic(nn.Module):
-    """Image -> (score, activations of each stage): residual blocks, a 2x2 mean between stages, two Dense layers.
+    """Image -> (score, activations of each stage): residual blocks, a 2x2 mean between stages, two
+    Dense layers.
 
-    There is no normalisation, so that a gradient penalty means what it says; the residual sums are divided by sqrt(2)
-    to keep their variance (Karras et al. 2020). A label enters by projection (Miyato & Koyama 2018).
-    """
+    There is no normalisation, so that a gradient penalty means what it says; the residual sums are
+    divided by sqrt(2) to keep their variance (Karras et al. 2020). A label enters by projection
+    (Miyato & Koyama 2018)."""
 
     channels: tuple[int, ...] = (32, 64, 128)
     blocks: int = 1

@@ -1,10 +1,10 @@
 """Two-dimensional convolution that is fast on a CPU as well, inside loops too.
 
-XLA's CPU backend has a fast convolution for one layout only: images NHWC, kernels HWIO. It rewrites other
-layouts into that one, but not inside a loop, where they fall to code that is a hundred times slower; and the gradients
-that JAX derives are in other layouts. So on a CPU the convolution here is a primitive of its own, which computes what
-`lax.conv_general_dilated` does and whose derivatives, to any order, are convolutions in the fast layout again.
-"""
+XLA's CPU backend has a fast convolution for one layout only: images NHWC, kernels HWIO. It rewrites
+other layouts into that one, but not inside a loop, where they fall to code that is a hundred times
+slower; and the gradients that JAX derives are in other layouts. So on a CPU the convolution here is
+a primitive of its own, which computes what `lax.conv_general_dilated` does and whose derivatives,
+to any order, are convolutions in the fast layout again."""
 
 import itertools
 import math
@@ -21,7 +21,8 @@ from jaxtyping import Array, Float
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 NO_PADDING, ONE = ((0, 0), (0, 0)), (1, 1)
-# XLA sums a kernel's gradient over many places (batch x rows x columns) several times slower than over a few thousand at a time
+# XLA sums a kernel's gradient over many places (batch x rows x columns) several times slower than
+# over a few thousand at a time
 MANY_PLACES, FEW_PLACES, VECTOR = 8192, 4096, 8
 
 
@@ -43,13 +44,17 @@ def upsample(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W C"]:
     return x.reshape(batch, 2 * height, 2 * width, channels)
 
 
-def convolve_upsampled(x: Float[Array, "B H W I"], kernel: Float[Array, "3 3 I O"]) -> Float[Array, "B 2*H 2*W O"]:
+def convolve_upsampled(
+    x: Float[Array, "B H W I"], kernel: Float[Array, "3 3 I O"]
+) -> Float[Array, "B 2*H 2*W O"]:
     """`convolve` of the up-sampled image; on a CPU with 4/9 of the multiplications.
 
-    Of the three rows of the kernel, two fall on the same row of the small image: which two depends on the output's row, even
-    or odd. So each of the four kinds of output (even or odd row, even or odd column) is a 2x2 convolution of the small image.
-    """
-    if jax.default_backend() != "cpu":  # not measured there: four small convolutions may cost more than one
+    Of the three rows of the kernel, two fall on the same row of the small image: which two depends
+    on the output's row, even or odd. So each of the four kinds of output (even or odd row, even or
+    odd column) is a 2x2 convolution of the small image."""
+    if (
+        jax.default_backend() != "cpu"
+    ):  # not measured there: four small convolutions may cost more than one
         return convolve(upsample(x), kernel.astype(x.dtype))
     batch, height, width, _ = x.shape
 
@@ -59,7 +64,9 @@ def convolve_upsampled(x: Float[Array, "B H W I"], kernel: Float[Array, "3 3 I O
 
     def outputs(row, column):
         padding = ((1 - row, row), (1 - column, column))
-        return _bind(x, folded(folded(kernel, row, 0), column, 1).astype(x.dtype), ONE, padding, ONE, ONE)
+        return _bind(
+            x, folded(folded(kernel, row, 0), column, 1).astype(x.dtype), ONE, padding, ONE, ONE
+        )
 
     rows = [jnp.stack([outputs(row, column) for column in (0, 1)], 3) for row in (0, 1)]
     return jnp.stack(rows, 2).reshape(batch, 2 * height, 2 * width, -1)
@@ -69,8 +76,8 @@ class Conv(nn.Module):
     """`nn.Conv` with SAME padding: the same parameters and the same result, by `convolve`.
 
     `upsample` doubles the image's sides before (nearest neighbour; 3x3 kernels without strides).
-    The image may come as a tuple of images whose channels follow one another; the result is that for their concatenation.
-    """
+    The image may come as a tuple of images whose channels follow one another; the result is that
+    for their concatenation."""
 
     features: int
     kernel_size: tuple[int, int]
@@ -81,7 +88,9 @@ class Conv(nn.Module):
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W I"] | tuple[Float[Array, "B H W _"], ...]) -> Float[Array, "B H' W' O"]:
+    def __call__(
+        self, x: Float[Array, "B H W I"] | tuple[Float[Array, "B H W _"], ...]
+    ) -> Float[Array, "B H' W' O"]:
         parts = x if isinstance(x, tuple) else (x,)
         ends = list(itertools.accumulate(part.shape[-1] for part in parts))
         shape = (*self.kernel_size, ends[-1], self.features)
@@ -151,8 +160,8 @@ def _image_gradient(g, x, kernel, *, strides, padding, lhs_dilation, rhs_dilatio
 
 
 def _kernel_gradient(g, x, kernel, *, strides, padding, lhs_dilation, rhs_dilation):
-    """The cotangent of the kernel: x, its channels as the batch, convolved with g as the kernel; or the other way round, as
-    XLA is faster with more channels in the kernel."""
+    """The cotangent of the kernel: x, its channels as the batch, convolved with g as the kernel; or
+    the other way round, as XLA is faster with more channels in the kernel."""
     inputs, outputs = kernel.aval.shape[2:]
     if _is_product(kernel.aval.shape, strides, padding, lhs_dilation):
         return jnp.einsum("no,ni->io", g.reshape(-1, outputs), x.reshape(-1, inputs))[None, None]
@@ -170,11 +179,17 @@ def _kernel_gradient(g, x, kernel, *, strides, padding, lhs_dilation, rhs_dilati
 
     size = _chunk(x.shape[0], math.prod(g.shape[1:3]))
     total = sum(of(x[i : i + size], g[i : i + size]) for i in range(0, x.shape[0], size))
-    return jnp.transpose(total[:, ::-1, ::-1], (1, 2, 3, 0)) if exchange else jnp.transpose(total, (1, 2, 0, 3))
+    return (
+        jnp.transpose(total[:, ::-1, ::-1], (1, 2, 3, 0))
+        if exchange
+        else jnp.transpose(total, (1, 2, 0, 3))
+    )
 
 
 def _chunk(batch: int, places: int) -> int:
-    """Examples at a time for a kernel's gradient: all, or a divisor of the batch of no fewer than a vector register holds."""
+    """Examples at a time for a kernel's gradient: all, or a divisor of the batch of no fewer than a
+    vector register holds.
+    """
     if batch * places <= MANY_PLACES:
         return batch
     divisors = [n for n in range(1, batch + 1) if batch % n == 0]

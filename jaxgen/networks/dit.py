@@ -31,26 +31,38 @@ SIZES = {  # table 1 of the paper
 
 
 def dit_size(name: str) -> dict[str, int]:
-    """The paper's sizes: "XL/2" -> {"patch": 2, "width": 1152, "depth": 28, "heads": 16}; S, B, L, XL, any patch."""
+    """The paper's sizes: "XL/2" -> {"patch": 2, "width": 1152, "depth": 28, "heads": 16}; S, B, L,
+    XL, any patch.
+    """
     match = re.fullmatch(r"([A-Z]+)/([1-9]\d*)", name)
     if not match or match[1] not in SIZES:
-        raise InputError(f"unknown DiT size {name!r}; write one of {', '.join(SIZES)} and the patch, as in 'B/2'")
+        raise InputError(
+            f"unknown DiT size {name!r}; write one of {', '.join(SIZES)} and the patch, as in 'B/2'"
+        )
     return {"patch": int(match[2])} | SIZES[match[1]]
 
 
 def position_embedding(height: int, width: int, dim: int) -> Float[np.ndarray, "L dim"]:
-    """Fixed 2-D sine-cosine embedding of a grid, rows first: half of `dim` for each of the two coordinates."""
+    """Fixed 2-D sine-cosine embedding of a grid, rows first: half of `dim` for each of the two
+    coordinates.
+    """
     frequencies = 10_000.0 ** (-np.arange(dim // 4) / (dim // 4))
     rows, columns = np.mgrid[:height, :width].reshape(2, -1, 1) * frequencies
-    return np.concatenate([np.sin(columns), np.cos(columns), np.sin(rows), np.cos(rows)], -1).astype(np.float32)
+    return np.concatenate(
+        [np.sin(columns), np.cos(columns), np.sin(rows), np.cos(rows)], -1
+    ).astype(np.float32)
 
 
-def modulate(x: Float[Array, "B L D"], shift: Float[Array, "B D"], scale: Float[Array, "B D"]) -> Float[Array, "B L D"]:
+def modulate(
+    x: Float[Array, "B L D"], shift: Float[Array, "B D"], scale: Float[Array, "B D"]
+) -> Float[Array, "B L D"]:
     return x * (1 + scale[:, None]) + shift[:, None]
 
 
 class Block(nn.Module):
-    """Attention and MLP, each x + gate * branch(norm(x) * (1 + scale) + shift); the gates are zero at first."""
+    """Attention and MLP, each x + gate * branch(norm(x) * (1 + scale) + shift); the gates are zero
+    at first.
+    """
 
     heads: int
     mlp_ratio: float
@@ -65,28 +77,34 @@ class Block(nn.Module):
         batch, length, width = x.shape
         dense = partial(nn.Dense, dtype=self.dtype, kernel_init=fan_avg_uniform)
         norm = partial(nn.LayerNorm, use_scale=False, use_bias=False, dtype=self.dtype)
-        modulation = nn.Dense(6 * width, dtype=self.dtype, kernel_init=zeros, name="modulation")(condition)
+        modulation = nn.Dense(6 * width, dtype=self.dtype, kernel_init=zeros, name="modulation")(
+            condition
+        )
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = jnp.split(modulation, 6, -1)
 
         h = dense(3 * width, name="qkv")(modulate(norm(name="norm_attention")(x), shift_a, scale_a))
         split = (batch, length, self.heads, width // self.heads)
         query, key, value = (part.reshape(split) for part in jnp.split(h, 3, -1))
         h = attention(query, key, value).reshape(batch, length, width)
-        h = Dropout(self.dropout, self.train, name="dropout_attention")(dense(width, name="projection")(h), keys)
+        h = Dropout(self.dropout, self.train, name="dropout_attention")(
+            dense(width, name="projection")(h), keys
+        )
         x += gate_a[:, None] * h
 
-        h = dense(int(self.mlp_ratio * width), name="up")(modulate(norm(name="norm_mlp")(x), shift_m, scale_m))
+        h = dense(int(self.mlp_ratio * width), name="up")(
+            modulate(norm(name="norm_mlp")(x), shift_m, scale_m)
+        )
         h = dense(width, name="down")(nn.gelu(h))
         h = Dropout(self.dropout, self.train, name="dropout_mlp")(h, keys)
         return x + gate_m[:, None] * h
 
 
 class DiT(nn.Module):
-    """Denoiser: patches of `patch` x `patch` pixels as tokens, conditioned on time and class by adaLN-Zero.
+    """Denoiser: patches of `patch` x `patch` pixels as tokens, conditioned on time and class by
+    adaLN-Zero.
 
-    The output is zero at initialisation. `remat` (False, True or "full", "dots": see layers.rematerialise) recomputes
-    the blocks in the backward pass.
-    """
+    The output is zero at initialisation. `remat` (False, True or "full", "dots": see
+    layers.rematerialise) recomputes the blocks in the backward pass."""
 
     patch: int
     width: int
@@ -112,7 +130,9 @@ class DiT(nn.Module):
         p, outputs = self.patch, self.outputs or x.shape[-1]
         patches = to_patches(x, p, "dit")
         if self.width % 4 or self.width % self.heads:
-            raise InputError(f"dit: width={self.width} must be a multiple of 4 and of heads={self.heads}")
+            raise InputError(
+                f"dit: width={self.width} must be a multiple of 4 and of heads={self.heads}"
+            )
         batch, rows, columns, _ = patches.shape
         tokens = patches.reshape(batch, rows * columns, -1)
         h = nn.Dense(self.width, dtype=self.dtype, kernel_init=fan_avg_uniform, name="in")(tokens)
@@ -122,7 +142,9 @@ class DiT(nn.Module):
         condition = silu(embed(time, label))
         block = rematerialise(Block, self.remat)
         for i in range(self.depth):
-            layer = block(self.heads, self.mlp_ratio, self.dropout, self.dtype, train, name=f"block_{i}")
+            layer = block(
+                self.heads, self.mlp_ratio, self.dropout, self.dtype, train, name=f"block_{i}"
+            )
             h = layer(h, condition, keys)
 
         dense = partial(nn.Dense, dtype=self.dtype, kernel_init=zeros)

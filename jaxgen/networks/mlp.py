@@ -10,17 +10,24 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
 from jaxgen.errors import InputError, nearest
-from jaxgen.networks.layers import SpectralDense, TimeEmbedding, activation, check_label, silu, zeros
+from jaxgen.networks.layers import (
+    SpectralDense,
+    TimeEmbedding,
+    activation,
+    check_label,
+    silu,
+    zeros,
+)
 
 NORMS = {"none": None, "layer": nn.LayerNorm, "rms": nn.RMSNorm}
 
 
 class MLP(nn.Module):
-    """Dense layers, each followed by the norm and the activation; returns every layer's output (without any, its input).
+    """Dense layers, each followed by the norm and the activation; returns every layer's output
+    (without any, its input).
 
-    The class enters as a vector added in the first layer, as if its one-hot code were a part of the input. With
-    `residual`, a layer as wide as its input is added to it.
-    """
+    The class enters as a vector added in the first layer, as if its one-hot code were a part of the
+    input. With `residual`, a layer as wide as its input is added to it."""
 
     hidden: tuple[int, ...]
     activation: str
@@ -31,7 +38,9 @@ class MLP(nn.Module):
     dense: Any = nn.Dense
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B D"], label: Int[Array, "B"] | None) -> tuple[Float[Array, "B F"], ...]:
+    def __call__(
+        self, x: Float[Array, "B D"], label: Int[Array, "B"] | None
+    ) -> tuple[Float[Array, "B F"], ...]:
         check_label(label, self.num_classes)
         if self.norm not in NORMS:
             raise InputError(f"unknown norm '{self.norm}' of an MLP: {nearest(self.norm, NORMS)}")
@@ -69,13 +78,23 @@ class MLPEncoder(nn.Module):
         train: bool = False,
         keys: Key[Array, "B"] | None = None,
     ) -> Float[Array, "B outputs"]:
-        body = MLP(self.hidden, self.activation, self.norm, self.residual, self.num_classes, self.dtype, name="body")
+        body = MLP(
+            self.hidden,
+            self.activation,
+            self.norm,
+            self.residual,
+            self.num_classes,
+            self.dtype,
+            name="body",
+        )
         h = body(image.reshape(image.shape[0], -1), label)[-1]
         return nn.Dense(self.outputs, dtype=self.dtype, name="out")(h).astype(jnp.float32)
 
 
 class MLPDecoder(nn.Module):
-    """Latent -> [B, H, W, outputs], by default as many channels as the image has; no output nonlinearity."""
+    """Latent -> [B, H, W, outputs], by default as many channels as the image has; no output
+    nonlinearity.
+    """
 
     image_shape: tuple[int, int, int]
     outputs: int | None = None
@@ -97,7 +116,15 @@ class MLPDecoder(nn.Module):
     ) -> Float[Array, "B H W outputs"]:
         height, width, channels = self.image_shape
         shape = (height, width, self.outputs or channels)
-        body = MLP(self.hidden, self.activation, self.norm, self.residual, self.num_classes, self.dtype, name="body")
+        body = MLP(
+            self.hidden,
+            self.activation,
+            self.norm,
+            self.residual,
+            self.num_classes,
+            self.dtype,
+            name="body",
+        )
         h = body(latent, label)[-1]
         image = nn.Dense(math.prod(shape), dtype=self.dtype, name="out")(h)
         return image.reshape(-1, *shape).astype(jnp.float32)
@@ -124,27 +151,43 @@ class MLPCritic(nn.Module):
         keys: Key[Array, "B"] | None = None,
     ) -> tuple[Float[Array, "B"], tuple[Array, ...]]:
         dense = partial(SpectralDense, train=train) if self.spectral_norm else nn.Dense
-        body = MLP(self.hidden, self.activation, self.norm, self.residual, 0, self.dtype, dense, name="body")
+        body = MLP(
+            self.hidden,
+            self.activation,
+            self.norm,
+            self.residual,
+            0,
+            self.dtype,
+            dense,
+            name="body",
+        )
         features = body(image.reshape(image.shape[0], -1), None)
         return projection_score(dense, features[-1], label, self.num_classes, self.dtype), features
 
 
-def projection_score(dense, h: Float[Array, "B F"], label, num_classes: int, dtype) -> Float[Array, "B"]:
-    """<w, h> + b, plus <V[label], h> with classes, in the caller's scope; V is a Dense layer of the one-hot code."""
+def projection_score(
+    dense, h: Float[Array, "B F"], label, num_classes: int, dtype
+) -> Float[Array, "B"]:
+    """<w, h> + b, plus <V[label], h> with classes, in the caller's scope; V is a Dense layer of the
+    one-hot code.
+    """
     check_label(label, num_classes)
     score = dense(1, dtype=dtype, name="score")(h)[:, 0].astype(jnp.float32)
     if num_classes:
-        rows = dense(h.shape[-1], use_bias=False, dtype=dtype, name="classes")(jax.nn.one_hot(label, num_classes))
+        rows = dense(h.shape[-1], use_bias=False, dtype=dtype, name="classes")(
+            jax.nn.one_hot(label, num_classes)
+        )
         score += jnp.sum(rows * h, -1, dtype=jnp.float32)
     return score
 
 
 class MLPDenoiser(nn.Module):
-    """Residual MLP conditioned on time and class by FiLM (Perez et al. 2018), zero at initialisation.
+    """Residual MLP conditioned on time and class by FiLM (Perez et al. 2018), zero at
+    initialisation.
 
-    A block is x + Dense(act(Dense(norm(x) * (1 + scale) + shift))); the second Dense starts at zero. The embedding that
-    gives scale and shift is small, since on a flat image those projections would otherwise cost as much as the blocks.
-    """
+    A block is x + Dense(act(Dense(norm(x) * (1 + scale) + shift))); the second Dense starts at
+    zero. The embedding that gives scale and shift is small, since on a flat image those projections
+    would otherwise cost as much as the blocks."""
 
     outputs: int | None = None
     width: int = 512
@@ -169,7 +212,9 @@ class MLPDenoiser(nn.Module):
         norm = partial(nn.LayerNorm, use_scale=False, use_bias=False, dtype=self.dtype)
         shape = (*x.shape[1:3], self.outputs or x.shape[3])
 
-        embed = TimeEmbedding(self.embedding, self.embedding, self.num_classes, self.dtype, name="embedding")
+        embed = TimeEmbedding(
+            self.embedding, self.embedding, self.num_classes, self.dtype, name="embedding"
+        )
         condition = silu(embed(time, label))
         h = dense(self.width, name="in")(x.reshape(x.shape[0], -1))
         for i in range(self.depth):

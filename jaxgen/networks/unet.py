@@ -1,4 +1,6 @@
-"""The U-Net of DDPM (Ho et al. 2020, appendix B); the defaults are its CIFAR-10 network with 35.7M parameters."""
+"""The U-Net of DDPM (Ho et al. 2020, appendix B); the defaults are its CIFAR-10 network with 35.7M
+parameters.
+"""
 
 from functools import partial
 from typing import Any
@@ -34,23 +36,26 @@ class Attention(nn.Module):
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         batch, height, width, channels = x.shape
         if channels % self.heads:
-            raise InputError(f"unet: {self.heads} attention heads do not divide {channels} channels")
+            raise InputError(
+                f"unet: {self.heads} attention heads do not divide {channels} channels"
+            )
         dense = partial(nn.Dense, channels, dtype=self.dtype)
         h = GroupNorm(dtype=self.dtype, name="norm")(x)
         split = (batch, height * width, self.heads, channels // self.heads)
         query, key, value = (
-            dense(kernel_init=fan_avg_uniform, name=name)(h).reshape(split) for name in ("query", "key", "value")
+            dense(kernel_init=fan_avg_uniform, name=name)(h).reshape(split)
+            for name in ("query", "key", "value")
         )
         h = attention(query, key, value).reshape(x.shape)
         return x + dense(kernel_init=zeros, name="out")(h)
 
 
 class UNet(nn.Module):
-    """Denoiser: residual blocks at each resolution on the way down and up, every activation of the way down kept as a
-    skip, self-attention at the resolutions (heights) in `attention`. `remat` (False, True or "full", "dots": see
-    layers.rematerialise) recomputes the blocks in the backward pass. `patch` > 1 works on squares of pixels, at a
-    fraction of the cost. The output is zero at initialisation.
-    """
+    """Denoiser: residual blocks at each resolution on the way down and up, every activation of the
+    way down kept as a skip, self-attention at the resolutions (heights) in `attention`. `remat`
+    (False, True or "full", "dots": see layers.rematerialise) recomputes the blocks in the backward
+    pass. `patch` > 1 works on squares of pixels, at a fraction of the cost. The output is zero at
+    initialisation."""
 
     outputs: int | None = None
     channels: int = 128
@@ -78,13 +83,19 @@ class UNet(nn.Module):
         x = to_patches(x, self.patch, "unet")
         halvings(x.shape[1:3], len(self.multipliers) - 1, "unet")
         levels = [self.channels * m for m in self.multipliers]
-        residual_block, attention_block = (rematerialise(b, self.remat) for b in (ResidualBlock, Attention))
+        residual_block, attention_block = (
+            rematerialise(b, self.remat) for b in (ResidualBlock, Attention)
+        )
         conv = partial(Conv, kernel_size=(3, 3), dtype=self.dtype, kernel_init=fan_avg_uniform)
-        embed = TimeEmbedding(4 * self.channels, self.channels, self.num_classes, self.dtype, name="embedding")
+        embed = TimeEmbedding(
+            4 * self.channels, self.channels, self.num_classes, self.dtype, name="embedding"
+        )
         embedding = embed(time, label)
 
         def block(h, channels, name):
-            h = residual_block(channels, self.dropout, self.dtype, train, name=name)(h, embedding, keys)
+            h = residual_block(channels, self.dropout, self.dtype, train, name=name)(
+                h, embedding, keys
+            )
             return attend(h, name) if h.shape[1] in self.attention else h
 
         def attend(h, name):

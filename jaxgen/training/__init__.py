@@ -13,7 +13,9 @@ __all__ = ["TrainState", "create", "load_source", "train", "variables"]
 def create(config, family):
     """(state at step 0, compiled train step `(state, batch) -> (state, metrics)`) for notebooks.
 
-    batch: {"image": uint8 [B,H,W,C], "label": int32 [B]}. The step takes over the state's memory: use what it returns.
-    """
+    batch: {"image": uint8 [B,H,W,C], "label": int32 [B]}. The step takes over the state's memory:
+    use what it returns."""
     players = _players.build(config, family)
-    return _state.init(config, family, players), programs.jit(_step.build(config, family, players), donate_argnums=0)
+    return _state.init(config, family, players), programs.jit(
+        _step.build(config, family, players), donate_argnums=0
+    )

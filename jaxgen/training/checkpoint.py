@@ -1,4 +1,6 @@
-"""Checkpoints by orbax: asynchronous, the latest few and the best kept, and a restore that survives a damaged one."""
+"""Checkpoints by orbax: asynchronous, the latest few and the best kept, and a restore that survives
+a damaged one.
+"""
 
 import contextlib
 import os
@@ -22,13 +24,13 @@ DIVERGED = "lower the learning rate, clip gradients, or check the data"
 
 
 class Checkpoints(NamedTuple):
-    """save: (state) -> None, in the background; raises InputError for a state that is not finite, and RetryError
-    when an earlier one could not be written. check: raises RetryError when a save in the background has failed. restore:
-    (like, step=None) -> state of `step`, or else the newest that can be read; None where there is none. `like` has the
-    shapes and the shardings (none: one device): on however many devices it was written, each device reads its own part.
-    steps: () -> what is completely on disk, in order. last_good: () -> the newest of them, in words. close: wait for
-    what is being written, raise RetryError if it could not be, and let go.
-    """
+    """save: (state) -> None, in the background; raises InputError for a state that is not finite,
+    and RetryError when an earlier one could not be written. check: raises RetryError when a save in
+    the background has failed. restore: (like, step=None) -> state of `step`, or else the newest
+    that can be read; None where there is none. `like` has the shapes and the shardings (none: one
+    device): on however many devices it was written, each device reads its own part. steps: () ->
+    what is completely on disk, in order. last_good: () -> the newest of them, in words. close: wait
+    for what is being written, raise RetryError if it could not be, and let go."""
 
     save: Callable[[TrainState], None]
     check: Callable[[], None]
@@ -44,8 +46,14 @@ def folder_of(workdir: str) -> str:
 
 
 def steps_in(folder: str) -> list[int]:
-    """Steps with a checkpoint in `folder`, whatever its condition; orbax writes under another name until it is done."""
-    return sorted(int(name) for name in (os.listdir(folder) if os.path.isdir(folder) else ()) if name.isdecimal())
+    """Steps with a checkpoint in `folder`, whatever its condition; orbax writes under another name
+    until it is done.
+    """
+    return sorted(
+        int(name)
+        for name in (os.listdir(folder) if os.path.isdir(folder) else ())
+        if name.isdecimal()
+    )
 
 
 def _policy(keep: int, best_step: Callable[[], int | None]):
@@ -63,16 +71,17 @@ def _words(x: jax.Array) -> jax.Array:
     """The bits of an array as uint32, 64-bit numbers as two of them along a new last axis."""
     if x.dtype.itemsize < 4:
         x = x.astype(jnp.uint8) if x.dtype == bool else x
-        return jax.lax.bitcast_convert_type(x, {1: jnp.uint8, 2: jnp.uint16}[x.dtype.itemsize]).astype(jnp.uint32)
+        return jax.lax.bitcast_convert_type(
+            x, {1: jnp.uint8, 2: jnp.uint16}[x.dtype.itemsize]
+        ).astype(jnp.uint32)
     return jax.lax.bitcast_convert_type(x, jnp.uint32)
 
 
 def _leaf_checksum(x: jax.Array) -> jax.Array:
     """Sum of the words, each times an odd number made of its place, modulo 2^32.
 
-    No single changed word goes unseen, and the sum is the same however the array is divided among devices, each of which
-    looks at its own part only.
-    """
+    No single changed word goes unseen, and the sum is the same however the array is divided among
+    devices, each of which looks at its own part only."""
     words = _words(x)
     place = jnp.zeros(words.shape, jnp.uint32)
     for axis, side in enumerate(words.shape):
@@ -84,10 +93,16 @@ def _leaf_checksum(x: jax.Array) -> jax.Array:
 
 @jax.jit
 def _inspect(tree) -> tuple[jax.Array, jax.Array]:
-    """(checksum, whether it is finite) of each leaf: orbax does not notice changed bytes inside an array."""
+    """(checksum, whether it is finite) of each leaf: orbax does not notice changed bytes inside an
+    array.
+    """
     leaves = jax.tree.leaves(tree)
-    finite = [jnp.all(jnp.isfinite(x)) if jnp.issubdtype(x.dtype, jnp.floating) else True for x in leaves]
-    return jnp.stack([_leaf_checksum(x) for x in leaves]), jnp.stack([jnp.asarray(f) for f in finite])
+    finite = [
+        jnp.all(jnp.isfinite(x)) if jnp.issubdtype(x.dtype, jnp.floating) else True for x in leaves
+    ]
+    return jnp.stack([_leaf_checksum(x) for x in leaves]), jnp.stack(
+        [jnp.asarray(f) for f in finite]
+    )
 
 
 def _to_tree(state: TrainState) -> dict[str, Any]:
@@ -102,15 +117,22 @@ def _name_of(tree, index: int) -> str:
 
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    cause = re.search(r"([^:]*) \[os_error_code=", text)  # all that matters of tensorstore's words for a full disk
-    return cause[1].strip() if cause else textwrap.shorten(f"{type(error).__name__}: {text}", 150, placeholder=" ...")
+    cause = re.search(
+        r"([^:]*) \[os_error_code=", text
+    )  # all that matters of tensorstore's words for a full disk
+    return (
+        cause[1].strip()
+        if cause
+        else textwrap.shorten(f"{type(error).__name__}: {text}", 150, placeholder=" ...")
+    )
 
 
 def _drop_stragglers(event, *, hook=sys.unraisablehook) -> None:
-    """When one array cannot be read or written, orbax leaves the event loop that the others report to, and each of them
-    prints a traceback about that. The error itself is raised as usual.
-    """
-    if not (isinstance(event.exc_value, RuntimeError) and "Event loop is closed" in str(event.exc_value)):
+    """When one array cannot be read or written, orbax leaves the event loop that the others report
+    to, and each of them prints a traceback about that. The error itself is raised as usual."""
+    if not (
+        isinstance(event.exc_value, RuntimeError) and "Event loop is closed" in str(event.exc_value)
+    ):
         hook(event)
 
 
@@ -124,8 +146,8 @@ def open_folder(
 ) -> Checkpoints:
     """The checkpoints of a run in `workdir`/checkpoints.
 
-    keep: how many of the latest stay. best_step: the step that stays as well. report: where notices go.
-    """
+    keep: how many of the latest stay. best_step: the step that stays as well. report: where notices
+    go."""
     import orbax.checkpoint as ocp
 
     sys.unraisablehook = _drop_stragglers
@@ -148,14 +170,20 @@ def open_folder(
         return steps_in(folder)
 
     def last_good():
-        return f"the last good checkpoint is step {found[-1]}" if (found := steps()) else "there is no checkpoint yet"
+        return (
+            f"the last good checkpoint is step {found[-1]}"
+            if (found := steps())
+            else "there is no checkpoint yet"
+        )
 
     @contextlib.contextmanager
     def saving():
         try:
             yield
         except Exception as error:
-            raise RetryError(f"could not save a checkpoint in {folder} ({_one_line(error)}); {last_good()}") from error
+            raise RetryError(
+                f"could not save a checkpoint in {folder} ({_one_line(error)}); {last_good()}"
+            ) from error
 
     def check():
         if not manager.is_saving_in_progress():
@@ -169,9 +197,13 @@ def open_folder(
         checksums, finite = map(np.asarray, _inspect(tree))
         if not finite.all():
             name = _name_of(tree, int(np.argmin(finite)))
-            raise InputError(f"{name} became NaN or infinite by step {int(state.step)}; {last_good()}: {DIVERGED}")
+            raise InputError(
+                f"{name} became NaN or infinite by step {int(state.step)}; {last_good()}: "
+                f"{DIVERGED}"
+            )
         if jax.default_backend() == "cpu":
-            # orbax copies to the host before it returns, but on a CPU its copy is the memory that the next step reuses
+            # orbax copies to the host before it returns, but on a CPU its copy is the memory that
+            # the next step reuses
             tree = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(tree)
         with saving():
             items = ocp.args.Composite(state=ocp.args.StandardSave({**tree, "checksum": checksums}))
@@ -181,7 +213,10 @@ def open_folder(
     def restore_step(step, like):
         here = SingleDeviceSharding(jax.local_devices()[0])
         target = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None) or here), _to_tree(like)
+            lambda x: jax.ShapeDtypeStruct(
+                x.shape, x.dtype, sharding=getattr(x, "sharding", None) or here
+            ),
+            _to_tree(like),
         )
         tree, error = None, None
         try:
@@ -194,7 +229,10 @@ def open_folder(
             error = raised
         if not distributed.all_agree(error is None):
             raise error or ValueError("another process could not read its part")
-        if (np.asarray(_inspect({k: tree[k] for k in target})[0]) != np.asarray(tree.pop("checksum"))).any():
+        if (
+            np.asarray(_inspect({k: tree[k] for k in target})[0])
+            != np.asarray(tree.pop("checksum"))
+        ).any():
             raise ValueError("its bytes have changed since it was written")
         if int(tree["step"]) != step:
             raise ValueError(f"it says that it is step {int(tree['step'])}")
@@ -214,7 +252,9 @@ def open_folder(
         found, damaged = steps_in(folder), {}
         candidates = [each for each in reversed(found) if step in (None, each)]
         if found and not candidates:
-            raise InputError(f"no checkpoint of step {step} in {folder}: there are {', '.join(map(str, found))}")
+            raise InputError(
+                f"no checkpoint of step {step} in {folder}: there are {', '.join(map(str, found))}"
+            )
         for each in candidates:
             try:
                 state = restore_step(each, like)
@@ -226,7 +266,8 @@ def open_folder(
                 return None
             newest, reason = next(iter(damaged.items()))
             raise InputError(
-                f"no checkpoint in {folder} can be read ({len(damaged)} tried; step {newest}: {reason}); if the code "
+                f"no checkpoint in {folder} can be read ({len(damaged)} tried; step {newest}: "
+                f"{reason}); if the code "
                 "has changed, go back to what it was, else start afresh in another --workdir"
             )
         for bad, reason in damaged.items():

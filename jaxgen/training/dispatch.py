@@ -1,9 +1,8 @@
 """K train steps in one call of the compiled program, and what they are fed.
 
-A call costs the host some time however little there is to compute, so several steps run in one loop on the device. The
-data set is there as well where it fits, as uint8, and each step gathers its batch by the position in the state; else
-the batches of all K steps come from a stream.
-"""
+A call costs the host some time however little there is to compute, so several steps run in one loop
+on the device. The data set is there as well where it fits, as uint8, and each step gathers its
+batch by the position in the state; else the batches of all K steps come from a stream."""
 
 import time
 from collections.abc import Callable
@@ -22,9 +21,9 @@ from jaxgen.training.state import TrainState
 
 
 class Feed(NamedTuple):
-    """size: examples there are. load: (how many steps) -> what the compiled call takes, on its devices. fetch: inside it,
-    (that, index of the step in the call, position) -> batch. close: let go of workers.
-    """
+    """size: examples there are. load: (how many steps) -> what the compiled call takes, on its
+    devices. fetch: inside it, (that, index of the step in the call, position) -> batch. close: let
+    go of workers."""
 
     size: int
     load: Callable[[int], Any]
@@ -39,13 +38,20 @@ def resident(source: data.Source, config, per_step: int, way: Parallel) -> Feed:
     def own_rows(arrays, position):
         chosen, _ = order.indices(position, per_step * rows, size, config.seed)
         own = rows // way.mesh.size
-        chosen = jax.lax.dynamic_slice_in_dim(chosen.reshape(per_step, rows), way.index() * own, own, axis=1)
+        chosen = jax.lax.dynamic_slice_in_dim(
+            chosen.reshape(per_step, rows), way.index() * own, own, axis=1
+        )
         return data.gather(arrays, chosen if per_step > 1 else chosen[0])
 
     stacked = int(per_step > 1)
     every = PartitionSpec()
     gathered = way.per_device(own_rows, in_specs=(every, every), out_specs=way.batch_spec(stacked))
-    return Feed(size, lambda count: placed, lambda arrays, index, position: gathered(arrays, position), lambda: None)
+    return Feed(
+        size,
+        lambda count: placed,
+        lambda arrays, index, position: gathered(arrays, position),
+        lambda: None,
+    )
 
 
 def streamed(stream, size: int, per_step: int, longest: int, way: Parallel) -> Feed:
@@ -54,21 +60,25 @@ def streamed(stream, size: int, per_step: int, longest: int, way: Parallel) -> F
 
     def load(count):
         taken = [next(stream)[0] for _ in range(count * per_step)]
-        taken += taken[:1] * (longest * per_step - len(taken))  # one shape is compiled, however few steps there are to do
+        taken += taken[:1] * (
+            longest * per_step - len(taken)
+        )  # one shape is compiled, however few steps there are to do
         batch = {name: np.stack([one[name] for one in taken]) for name in taken[0]}
         if per_step > 1:
             batch = {name: x.reshape(longest, per_step, *x.shape[1:]) for name, x in batch.items()}
         return way.split(batch, stacked)
 
     def fetch(batches, index, position):
-        return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False), batches)
+        return jax.tree.map(
+            lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False), batches
+        )
 
     return Feed(size, load, fetch, stream.close)
 
 
 class Cost(NamedTuple):
-    """What compiling took (seconds), and what a program takes: FLOPs of one step on one device by XLA's count, and the
-    bytes that one device holds at most."""
+    """What compiling took (seconds), and what a program takes: FLOPs of one step on one device by
+    XLA's count, and the bytes that one device holds at most."""
 
     seconds: float
     flops: float
@@ -76,16 +86,18 @@ class Cost(NamedTuple):
 
 
 class Dispatch(NamedTuple):
-    """run: (state, loaded data, count) -> (state, {metric: float32 [longest]}): `count` <= `longest` train steps.
-    compile: (state, loaded data, count) -> Cost, ahead of the first run of that count.
-    """
+    """run: (state, loaded data, count) -> (state, {metric: float32 [longest]}): `count` <=
+    `longest` train steps. compile: (state, loaded data, count) -> Cost, ahead of the first run of
+    that count."""
 
     run: Callable[[TrainState, Any, int], tuple[TrainState, dict[str, jax.Array]]]
     compile: Callable[[TrainState, Any, int], Cost]
 
 
 def several_steps(step: Callable, feed: Feed, examples: int, longest: int) -> Callable:
-    """(state, loaded data, count) -> (state, metrics [longest]): `count` train steps of `examples` examples each."""
+    """(state, loaded data, count) -> (state, metrics [longest]): `count` train steps of `examples`
+    examples each.
+    """
 
     def one(state: TrainState, loaded, index):
         state, metrics = step(state, feed.fetch(loaded, index, state.position))
@@ -111,16 +123,23 @@ def several_steps(step: Callable, feed: Feed, examples: int, longest: int) -> Ca
 
 def build(step: Callable, feed: Feed, examples: int, longest: int, way: Parallel) -> Dispatch:
     """Up to `longest` train steps of `examples` examples each in one call."""
-    # A loop whose length is known needs no word from the host, which on an accelerator would cost more than it saves. On
-    # a CPU it costs nothing, and one program for all lengths gives the same bits however a run is cut into calls.
+    # A loop whose length is known needs no word from the host, which on an accelerator would cost
+    # more than it saves. On a CPU it costs nothing, and one program for all lengths gives the same
+    # bits however a run is cut into calls.
     static = jax.default_backend() != "cpu"
-    function = way.compile(several_steps(step, feed, examples, longest), static=(2,) if static else ())
-    counts = range(longest + 1) if static else [way.replicate(np.int32(n)) for n in range(longest + 1)]
+    function = way.compile(
+        several_steps(step, feed, examples, longest), static=(2,) if static else ()
+    )
+    counts = (
+        range(longest + 1) if static else [way.replicate(np.int32(n)) for n in range(longest + 1)]
+    )
     programs: dict[int, Any] = {}
 
     def compile_for(state, loaded, count):
         since = time.perf_counter()
-        program = programs[count if static else longest] = function.lower(state, loaded, counts[count]).compile()
+        program = programs[count if static else longest] = function.lower(
+            state, loaded, counts[count]
+        ).compile()
         seconds = time.perf_counter() - since
         return Cost(seconds, flops(program), memory(program))
 

@@ -12,21 +12,28 @@ import numpy as np
 from jaxgen import distributed
 from jaxgen.errors import InputError
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems, such as some network mounts
+NO_LOCKS = (
+    errno.ENOLCK,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+)  # of file systems, such as some network mounts
 
 
 @contextlib.contextmanager
 def hold(workdir: str) -> Iterator[None]:
     """Keep others from training in `workdir`; raises InputError where another process trains there.
 
-    The kernel holds the lock and lets go of it when the process dies, however that happens; between the machines that
-    share a folder by NFS, its server does. The file stays: removing it could remove the lock of the next one. Of several
-    processes of one run the first one locks. Where the file system has no locks, nothing is guarded.
-    """
+    The kernel holds the lock and lets go of it when the process dies, however that happens; between
+    the machines that share a folder by NFS, its server does. The file stays: removing it could
+    remove the lock of the next one. Of several processes of one run the first one locks. Where the
+    file system has no locks, nothing is guarded."""
     file, holder = _locked(os.path.join(workdir, "lock")) if distributed.is_main() else (None, "")
     with file or contextlib.nullcontext():
         if distributed.of_main(np.array(bool(holder))):
-            raise InputError(f"another process trains in {workdir}{holder}: wait for its end, or give another --workdir")
+            raise InputError(
+                f"another process trains in {workdir}{holder}: wait for its end, or give another "
+                f"--workdir"
+            )
         yield
 
 

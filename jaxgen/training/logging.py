@@ -1,4 +1,6 @@
-"""What a run writes while it trains: metrics.jsonl, TensorBoard events, sample grids and a progress bar."""
+"""What a run writes while it trains: metrics.jsonl, TensorBoard events, sample grids and a progress
+bar.
+"""
 
 import json
 import math
@@ -14,12 +16,18 @@ from jaxtyping import UInt8
 FLUSH_SECONDS = 10.0  # TensorBoard's events go to the disk this often: each time costs milliseconds
 
 
-def image_grid(images: UInt8[np.ndarray, "N H W C"], columns: int | None = None, gap: int = 1) -> np.ndarray:
-    """Images side by side with thin white lines between them, uint8 [h, w, C]; by default as square as it goes."""
+def image_grid(
+    images: UInt8[np.ndarray, "N H W C"], columns: int | None = None, gap: int = 1
+) -> np.ndarray:
+    """Images side by side with thin white lines between them, uint8 [h, w, C]; by default as square
+    as it goes.
+    """
     count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8)
+    sheet = np.full(
+        (rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8
+    )
     for i, image in enumerate(images):
         top, left = i // columns * (height + gap), i % columns * (width + gap)
         sheet[top : top + height, left : left + width] = image
@@ -37,7 +45,9 @@ def write_png(path: str, images: UInt8[np.ndarray, "N H W C"], columns: int | No
 
 
 class Log(NamedTuple):
-    """scalars: (step, {name: number}). images: (step, name, uint8 [N,H,W,C]) as PNG and in TensorBoard. close."""
+    """scalars: (step, {name: number}). images: (step, name, uint8 [N,H,W,C]) as PNG and in
+    TensorBoard. close.
+    """
 
     scalars: Callable[[int, Mapping[str, float]], None]
     images: Callable[[int, str, np.ndarray], None]
@@ -45,7 +55,8 @@ class Log(NamedTuple):
 
 
 class Pending:
-    """Metrics of train steps that no row of the log has told of yet, and the time that these steps took.
+    """Metrics of train steps that no row of the log has told of yet, and the time that these steps
+    took.
 
     step: the last step that the log has told of. every: a row's steps.
     """
@@ -65,14 +76,26 @@ class Pending:
         return self.done // self.every > self.step // self.every or self.done == last
 
     def rows(self, last: int) -> list[tuple[int, dict[str, float]]]:
-        """(step, means over the steps since the row before) for each row that is due. Waits for the device."""
+        """(step, means over the steps since the row before) for each row that is due. Waits for the
+        device.
+        """
         # device_get takes far longer over many small arrays
-        taken = [{k: np.asarray(v)[:count] for k, v in metrics.items()} for metrics, count in self.parts]
+        taken = [
+            {k: np.asarray(v)[:count] for k, v in metrics.items()} for metrics, count in self.parts
+        ]
         values = {k: np.concatenate([part[k] for part in taken]) for k in taken[0]}
         start, rows = self.step, []
         for end in range(start + 1, self.done + 1):
             if end % self.every == 0 or end == last:
-                rows.append((end, {k: float(np.mean(v[self.step - start : end - start])) for k, v in values.items()}))
+                rows.append(
+                    (
+                        end,
+                        {
+                            k: float(np.mean(v[self.step - start : end - start]))
+                            for k, v in values.items()
+                        },
+                    )
+                )
                 self.step = end
         rest = self.done - self.step
         self.parts = [({k: v[-rest:] for k, v in values.items()}, rest)] if rest else []
@@ -116,7 +139,9 @@ def _drop_after(workdir: str, step: int) -> None:
 
 
 def _tensorboard():
-    """The parts of tensorboardX that write events, without the PyTorch that it imports wherever there is one."""
+    """The parts of tensorboardX that write events, without the PyTorch that it imports wherever
+    there is one.
+    """
     hidden = "torch" not in sys.modules
     if hidden:
         sys.modules["torch"] = None
@@ -131,20 +156,25 @@ def _tensorboard():
 
 
 def open_log(workdir: str, step: int) -> Log:
-    """The log of the run in `workdir`, going on after `step`. Raises OSError when something cannot be written."""
+    """The log of the run in `workdir`, going on after `step`. Raises OSError when something cannot
+    be written.
+    """
     import PIL  # noqa: F401  here, where nothing is lost yet, rather than at the first grid
 
     EventsWriter, Event, SessionLog, summary = _tensorboard()
     os.makedirs(os.path.join(workdir, "tensorboard"), exist_ok=True)
     _drop_after(workdir, step)
     file = open(os.path.join(workdir, "metrics.jsonl"), "a", buffering=1)
-    # not SummaryWriter: it writes in a thread that a full disk kills, and then waits for that thread for ever
+    # not SummaryWriter: it writes in a thread that a full disk kills, and then waits for that
+    # thread for ever
     board = EventsWriter(os.path.join(workdir, "tensorboard", "events"), f".{step}")
 
     def event(step, **content):
         board.write_event(Event(wall_time=time.time(), step=step, **content))
 
-    event(step + 1, session_log=SessionLog(status=SessionLog.START))  # what an earlier run wrote from here on is void
+    event(
+        step + 1, session_log=SessionLog(status=SessionLog.START)
+    )  # what an earlier run wrote from here on is void
 
     flushed = -math.inf
 
@@ -181,14 +211,18 @@ class _Lines:
 
 
 def _is_terminal(stream) -> bool:
-    """Whether there is a terminal that says how wide it is; some (in containers, under `script`) have no width."""
+    """Whether there is a terminal that says how wide it is; some (in containers, under `script`)
+    have no width.
+    """
     try:
         return os.get_terminal_size(stream.fileno()).columns > 0
     except (OSError, ValueError):
         return False
 
 
-def progress_bar(total: int, initial: int, description: str, enabled: bool = True, unit: str = "step"):
+def progress_bar(
+    total: int, initial: int, description: str, enabled: bool = True, unit: str = "step"
+):
     """A tqdm bar on standard error; where that is no terminal, a line every ten seconds at most."""
     from tqdm import tqdm
 

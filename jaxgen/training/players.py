@@ -13,7 +13,9 @@ FIELDS = ("networks", "optimizer", "terms", "updates")  # of a player in the con
 
 
 class Player(NamedTuple):
-    """networks: the parameter sub-trees it owns. rows: its weighted loss terms. updates: per step, each on fresh data."""
+    """networks: the parameter sub-trees it owns. rows: its weighted loss terms. updates: per step,
+    each on fresh data.
+    """
 
     networks: tuple[str, ...]
     rows: tuple[objective.WeightedTerm, ...]
@@ -25,28 +27,39 @@ class Player(NamedTuple):
 def build(config, family: Family) -> dict[str, Player]:
     """The config's players in their order of update.
 
-    Raises InputError when a network is missing, trained twice or trained by nobody, and for bad terms or optimisers.
-    """
+    Raises InputError when a network is missing, trained twice or trained by nobody, and for bad
+    terms or optimisers."""
     players, owner = {}, {}
     for name in tuple(config.order) or sorted(config.players):
         spec = config.players[name]
         for field in spec:
             if field not in FIELDS:
-                raise InputError(f"config.players.{name} has no field '{field}': {nearest(field, FIELDS)}")
+                raise InputError(
+                    f"config.players.{name} has no field '{field}': {nearest(field, FIELDS)}"
+                )
         networks = tuple(spec.networks) or (name,)
         for network in networks:
             if network not in family.networks:
-                raise InputError(f"players.{name}: no network '{network}': {nearest(network, family.networks)}")
+                raise InputError(
+                    f"players.{name}: no network '{network}': {nearest(network, family.networks)}"
+                )
             if network in owner:
-                raise InputError(f"network '{network}' belongs to both players {owner[network]} and {name}")
+                raise InputError(
+                    f"network '{network}' belongs to both players {owner[network]} and {name}"
+                )
             owner[network] = name
         if spec.updates < 1:
             raise InputError(f"players.{name}.updates must be at least 1, not {spec.updates}")
         optimiser, schedule = optimizer.build(spec.optimizer, config.train.steps * spec.updates)
-        players[name] = Player(networks, objective.build(name, spec.terms.to_dict()), optimiser, schedule, spec.updates)
+        players[name] = Player(
+            networks, objective.build(name, spec.terms.to_dict()), optimiser, schedule, spec.updates
+        )
     for network in family.networks:
         if network not in owner:
-            raise InputError(f"no player trains the network '{network}': name it in some players.<player>.networks")
+            raise InputError(
+                f"no player trains the network '{network}': name it in some "
+                f"players.<player>.networks"
+            )
     if config.simultaneous and any(p.updates > 1 for p in players.values()):
         raise InputError("config.simultaneous needs updates = 1 for every player")
     return players

@@ -12,10 +12,11 @@ FIRST, CALLS = 3, 5  # the calls before have started everything that starts only
 
 @contextlib.contextmanager
 def trace(workdir: str | None, report: Callable[[str], None]) -> Iterator[Callable[[Any], None]]:
-    """A function to be called with the state after each call of the compiled steps; without a `workdir` it does nothing.
+    """A function to be called with the state after each call of the compiled steps; without a
+    `workdir` it does nothing.
 
-    The trace of the calls FIRST + 1 to FIRST + CALLS goes to `workdir`/profile; a run that ends before leaves what there is.
-    """
+    The trace of the calls FIRST + 1 to FIRST + CALLS goes to `workdir`/profile; a run that ends
+    before leaves what there is."""
     folder, calls = os.path.join(workdir or "", "profile"), 0
 
     def after_call(state) -> None:
@@ -30,7 +31,10 @@ def trace(workdir: str | None, report: Callable[[str], None]) -> Iterator[Callab
     def finish(state) -> None:
         jax.block_until_ready(state)
         jax.profiler.stop_trace()
-        report(f"profile: {folder} (tensorboard --logdir={folder}, with the plugin tensorboard-plugin-profile, or ui.perfetto.dev)")
+        report(
+            f"profile: {folder} (tensorboard --logdir={folder}, with the plugin "
+            f"tensorboard-plugin-profile, or ui.perfetto.dev)"
+        )
 
     if workdir is None:
         yield lambda state: None
@@ -39,6 +43,8 @@ def trace(workdir: str | None, report: Callable[[str], None]) -> Iterator[Callab
         yield after_call
     finally:
         if calls < FIRST:
-            report(f"profile: none, since the run had fewer than {FIRST} calls of the compiled steps")
+            report(
+                f"profile: none, since the run had fewer than {FIRST} calls of the compiled steps"
+            )
         elif calls < FIRST + CALLS:
             finish(())

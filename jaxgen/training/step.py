@@ -22,7 +22,8 @@ Batch = dict[str, Any]
 
 
 def example_keys(key: jax.Array, batch_size: int, first: jax.Array | int = 0) -> jax.Array:
-    """One key per example from its index in the global batch, so that noise does not depend on the devices.
+    """One key per example from its index in the global batch, so that noise does not depend on the
+    devices.
 
     first: the index of the first of these examples.
     """
@@ -40,12 +41,13 @@ def player_gradients(
     whole: Callable[[Any], Any] = lambda params: params,
     axes: tuple[str, ...] = (),
 ) -> tuple[Any, dict[str, jax.Array], Any]:
-    """(gradients, means of the loss and its terms, new non-gradient state) of one player on one prepared batch.
+    """(gradients, means of the loss and its terms, new non-gradient state) of one player on one
+    prepared batch.
 
     whole: the parts of the parameters that a device keeps -> what the networks take.
-    axes: what the batch is divided over, for terms that couple its examples (within their micro-batch).
-    With `accumulate` micro-batches, example i goes to micro-batch i mod `accumulate`, which moves nothing between devices.
-    """
+    axes: what the batch is divided over, for terms that couple its examples (within their
+    micro-batch). With `accumulate` micro-batches, example i goes to micro-batch i mod `accumulate`,
+    which moves nothing between devices."""
     own = {name: variables["params"][name] for name in player.networks}
     others = {name: tree for name, tree in variables["params"].items() if name not in own}
     size = keys.shape[0] // accumulate
@@ -71,19 +73,26 @@ def player_gradients(
     )
     zeros = jax.tree.map(
         lambda x: jnp.zeros(x.shape, x.dtype),
-        jax.eval_shape(lambda b, k: gradient(own, variables["state"], b, k), *jax.tree.map(lambda x: x[0], micro)),
+        jax.eval_shape(
+            lambda b, k: gradient(own, variables["state"], b, k),
+            *jax.tree.map(lambda x: x[0], micro),
+        ),
     )
     (grads, means, new), _ = jax.lax.scan(add, (zeros[0], zeros[1][0], variables["state"]), micro)
     return *jax.tree.map(lambda x: x / accumulate, (grads, means)), new
 
 
 def update_ema(state: TrainState, params: dict[str, Any]) -> dict[str, Any]:
-    """Each average moved towards `params`, with the warm-up min(rate, (1 + t) / (10 + t)) after t updates."""
+    """Each average moved towards `params`, with the warm-up min(rate, (1 + t) / (10 + t)) after t
+    updates.
+    """
     step = state.step.astype(jnp.float32)
 
     def move(rate, average):
         decay = jnp.minimum(float(rate), (1.0 + step) / (10.0 + step))
-        return jax.tree.map(lambda a, p: a + (1.0 - decay) * (p - a), average, {k: params[k] for k in average})
+        return jax.tree.map(
+            lambda a, p: a + (1.0 - decay) * (p - a), average, {k: params[k] for k in average}
+        )
 
     return {rate: move(rate, average) for rate, average in state.ema.items()}
 
@@ -93,8 +102,10 @@ def build(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """The train step `(state, batch) -> (state, metrics)`.
 
-    batch: uint8 images and labels, [B, ...], or [n, B, ...] where some player makes n > 1 updates per step.
-    metrics: float32 means by name, `<player>/loss`, `<player>/<term>` (before weighting), `<player>/learning_rate`.
+    batch: uint8 images and labels, [B, ...], or [n, B, ...] where some player makes n > 1 updates
+    per step.
+    metrics: float32 means by name, `<player>/loss`, `<player>/<term>` (before weighting),
+    `<player>/learning_rate`.
     way: the devices it runs on; by default one, as in a notebook.
     """
     accumulate, flip = config.train.accumulate, config.data.flip
@@ -106,9 +117,13 @@ def build(
         own_specs = {network: specs[network] for network in players[name].networks}
 
         def whole(params):
-            # At once, as a loss may use a network several times (a critic on real and on generated images); but block by
-            # block where that saves memory. A network is described in the config under its name.
-            return {n: way.gather(tree, specs[n], late=is_rematerialised(config.model.get(n) or {})) for n, tree in params.items()}
+            # At once, as a loss may use a network several times (a critic on real and on generated
+            # images); but block by block where that saves memory. A network is described in the
+            # config under its name.
+            return {
+                n: way.gather(tree, specs[n], late=is_rematerialised(config.model.get(n) or {}))
+                for n, tree in params.items()
+            }
 
         def on_device(params, non_gradient, step, batch, key):
             rows = batch["image"].shape[0]
@@ -118,7 +133,9 @@ def build(
             grads, means, new = player_gradients(
                 family, players[name], variables, step, batch, keys, accumulate, whole, way.axes
             )
-            grads, means = way.mean((grads, means), (own_specs, jax.tree.map(lambda _: PartitionSpec(), means)))
+            grads, means = way.mean(
+                (grads, means), (own_specs, jax.tree.map(lambda _: PartitionSpec(), means))
+            )
             return grads, means, new
 
         everywhere = PartitionSpec()
@@ -144,7 +161,9 @@ def build(
                 seen = start if config.simultaneous else state
                 grads, means, new = gradients(name, seen, data, jax.random.fold_in(key, use))
                 own, opt_state = apply(name, state, grads)
-                kept = {k: v for k, v in new.items() if k in player.networks}  # others' networks are left alone
+                kept = {
+                    k: v for k, v in new.items() if k in player.networks
+                }  # others' networks are left alone
                 state = state._replace(
                     params={**state.params, **own},
                     opt_state={**state.opt_state, name: opt_state},
@@ -152,7 +171,9 @@ def build(
                 )
                 uses += 1
             metrics.update({f"{name}/{k}": v for k, v in means.items()})
-            metrics[f"{name}/learning_rate"] = jnp.float32(player.learning_rate(state.step * player.updates))
+            metrics[f"{name}/learning_rate"] = jnp.float32(
+                player.learning_rate(state.step * player.updates)
+            )
         finite = jnp.all(jnp.stack([jnp.isfinite(metrics[f"{name}/loss"]) for name in players]))
         bad_step = jnp.where((state.bad_step < 0) & ~finite, state.step, state.bad_step)
         ema = update_ema(state, state.params)

@@ -1,4 +1,6 @@
-"""Requests to stop: signals of a scheduler or of a person, turned into a value that the loop asks for between its calls."""
+"""Requests to stop: signals of a scheduler or of a person, turned into a value that the loop asks
+for between its calls.
+"""
 
 import contextlib
 import itertools
@@ -14,9 +16,9 @@ import jax
 def stop_requests() -> Iterator[Callable[[int], int | None]]:
     """A function (steps done) -> the number of the signal that asks to stop now, or None.
 
-    In one process that is the first SIGINT or SIGTERM; the second one acts as usual. Among several processes, a SIGTERM
-    to any of them stops all after the same step, which JAX's preemption service agrees on.
-    """
+    In one process that is the first SIGINT or SIGTERM; the second one acts as usual. Among several
+    processes, a SIGTERM to any of them stops all after the same step, which JAX's preemption
+    service agrees on."""
     if jax.process_count() > 1:
         with _interrupts_as_terminations():
             yield _agreed()
@@ -29,8 +31,9 @@ def _agreed() -> Callable[[int], int | None]:
     from jax.experimental import multihost_utils
 
     seen: list[int] = []
-    # What is agreed on is the number of one call more than any process has made, so they are numbered without gaps: the
-    # steps done are not, where one call of the compiled program does several.
+    # What is agreed on is the number of one call more than any process has made, so they are
+    # numbered without gaps: the steps done are not, where one call of the compiled program does
+    # several.
     calls = itertools.count()
 
     def agreed(done: int) -> int | None:
@@ -43,7 +46,9 @@ def _agreed() -> Callable[[int], int | None]:
 
 @contextlib.contextmanager
 def _interrupts_as_terminations() -> Iterator[None]:
-    """The first SIGINT counts as a SIGTERM, which is the one that JAX listens to; the second one acts as usual."""
+    """The first SIGINT counts as a SIGTERM, which is the one that JAX listens to; the second one
+    acts as usual.
+    """
 
     def handle(number, frame):
         signal.signal(signal.SIGINT, before)

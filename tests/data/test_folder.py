@@ -32,7 +32,10 @@ def fails(folder, message, split="train", **options):
 def test_subfolders_are_the_splits_and_files_are_sorted(tmp_path):
     for number, name in enumerate(["b.png", "a.BMP", "deep/c.webp", ".hidden.png"]):
         save(
-            tmp_path / "train" / name, (number, 0, 0, 255), mode="RGB", **({"lossless": True} if "webp" in name else {})
+            tmp_path / "train" / name,
+            (number, 0, 0, 255),
+            mode="RGB",
+            **({"lossless": True} if "webp" in name else {}),
         )
     save(tmp_path / "test" / "x.png", (9, 0, 0, 255), mode="RGB")
     save(tmp_path / "stray.png", mode="RGB")
@@ -121,13 +124,28 @@ def test_folders_without_images(tmp_path):
         ("{", r"metadata\.jsonl:2: is not JSON"),
         ("[]", r"metadata\.jsonl:2: expected an object like"),
         ('{"text": "x"}', r"metadata\.jsonl:2: expected an object like"),
-        ('{"file_name": "c.png"}', r"metadata\.jsonl:2: names 'c\.png', but there is no such image"),
+        (
+            '{"file_name": "c.png"}',
+            r"metadata\.jsonl:2: names 'c\.png', but there is no such image",
+        ),
         ('{"file_name": "a.png"}', r"metadata\.jsonl:2: names 'a\.png' a second time"),
-        ('{"file_name": "b.png", "text": 1}', r"metadata\.jsonl:2: the text of 'b\.png' must be a string"),
-        ('{"file_name": "b.png", "label": -1}', r"metadata\.jsonl:2: the label of 'b\.png' must be .* got -1"),
-        ('{"file_name": "b.png", "label": 1.5}', r"metadata\.jsonl:2: the label of 'b\.png' must be .* got 1\.5"),
+        (
+            '{"file_name": "b.png", "text": 1}',
+            r"metadata\.jsonl:2: the text of 'b\.png' must be a string",
+        ),
+        (
+            '{"file_name": "b.png", "label": -1}',
+            r"metadata\.jsonl:2: the label of 'b\.png' must be .* got -1",
+        ),
+        (
+            '{"file_name": "b.png", "label": 1.5}',
+            r"metadata\.jsonl:2: the label of 'b\.png' must be .* got 1\.5",
+        ),
         ('{"file_name": "b.png", "label": "x"}', "labels must be all strings or all integers"),
-        ('{"file_name": "b.png"}', r"metadata\.jsonl: b\.png has no label although other images do"),
+        (
+            '{"file_name": "b.png"}',
+            r"metadata\.jsonl: b\.png has no label although other images do",
+        ),
     ],
 )
 def test_bad_metadata(tmp_path, line, message):
@@ -142,14 +160,22 @@ def test_real_sprites():
     if not root.is_dir():
         pytest.skip(f"no sprites in {root} (set JAXGEN_SHARED)")
     source = load(f"folder:{root}", "test", image_shape=(32, 32, 3))
-    lines = [json.loads(line) for line in (root / "test" / "metadata.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (root / "test" / "metadata.jsonl").read_text().splitlines()
+    ]
     expected = {line["file_name"]: line for line in lines}
     names = sorted(path.name for path in (root / "test").glob("*.png"))
     assert source.texts == tuple(expected[name]["text"] for name in names)
     classes = sorted(
-        {json.loads(line)["label"] for split in ("train", "test") for line in open(root / split / "metadata.jsonl")}
+        {
+            json.loads(line)["label"]
+            for split in ("train", "test")
+            for line in open(root / split / "metadata.jsonl")
+        }
     )
-    assert [classes[label] for label in source.labels] == [expected[name]["label"] for name in names]
+    assert [classes[label] for label in source.labels] == [
+        expected[name]["label"] for name in names
+    ]
     # Compositing on white, with floats.
     pixels = np.asarray(Image.open(root / "test" / names[7]).convert("RGBA"), float)
     alpha = pixels[..., 3:] / 255

@@ -45,7 +45,12 @@ def test_labels_are_optional(archive):
 
 
 def test_classes_are_counted_over_all_splits(archive):
-    source = archive(train_images=IMAGES, train_labels=LABELS, test_images=IMAGES[:2], test_labels=np.array([7, 0]))
+    source = archive(
+        train_images=IMAGES,
+        train_labels=LABELS,
+        test_images=IMAGES[:2],
+        test_labels=np.array([7, 0]),
+    )
     assert load(source, "train").num_classes == load(source, "test").num_classes == 8
 
 
@@ -58,16 +63,31 @@ def test_errors(archive):
         archive(images=(IMAGES / 255).astype(np.float32)),
         r"images is float32 in \[0, 1\], expected uint8 .*np\.round\(255",
     )
-    fails(archive(images=IMAGES.transpose(0, 3, 1, 2)), r"images has shape \(12, 3, 4, 5\), expected \(N, H, W\)")
+    fails(
+        archive(images=IMAGES.transpose(0, 3, 1, 2)),
+        r"images has shape \(12, 3, 4, 5\), expected \(N, H, W\)",
+    )
     fails(archive(pictures=IMAGES), "expected arrays named <split>_images .* found pictures")
     fails(archive(images=IMAGES, labels=LABELS[:5]), "12 images but 5 labels")
     fails(archive(images=IMAGES, labels=np.eye(12)), r"labels is float64 of shape \(12, 12\)")
-    fails(archive(images=IMAGES, labels=LABELS - 1), "labels go from -1 to 2, outside the 3 classes")
+    fails(
+        archive(images=IMAGES, labels=LABELS - 1), "labels go from -1 to 2, outside the 3 classes"
+    )
     fails(archive(images=IMAGES[:0]), "split 'train' is empty")
-    fails(archive(train_images=IMAGES, test_images=IMAGES), "no split 'val': the splits are train, test", "val")
+    fails(
+        archive(train_images=IMAGES, test_images=IMAGES),
+        "no split 'val': the splits are train, test",
+        "val",
+    )
     fails(archive(a_images=IMAGES, b_images=IMAGES[:, :2]), "images of different shapes", "a+b")
-    fails(archive(a_images=IMAGES, a_labels=LABELS, b_images=IMAGES), "one part has labels and another has none", "a+b")
-    fails(archive(images=np.array([{}, {}], dtype=object)), "'images' cannot be read")  # would need pickle
+    fails(
+        archive(a_images=IMAGES, a_labels=LABELS, b_images=IMAGES),
+        "one part has labels and another has none",
+        "a+b",
+    )
+    fails(
+        archive(images=np.array([{}, {}], dtype=object)), "'images' cannot be read"
+    )  # would need pickle
 
 
 def test_damaged_files(archive, tmp_path):

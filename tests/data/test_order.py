@@ -26,15 +26,22 @@ def check_uniform(values, bins):
     assert 5e-6 < chi2.cdf(statistic, bins - 1) < 1 - 5e-6
 
 
-@pytest.mark.parametrize("size, count", [(1, 4), (2, 9), (3, 9), (7, 9), (898, 3), (60_000, 2), (2**20, 1)])
+@pytest.mark.parametrize(
+    "size, count", [(1, 4), (2, 9), (3, 9), (7, 9), (898, 3), (60_000, 2), (2**20, 1)]
+)
 def test_every_epoch_is_a_permutation(size, count):
     rows = epochs(size, count, seed=7, first=1)
     assert rows.dtype == np.int32
     assert (np.sort(rows) == np.arange(size)).all()
-    assert np.array_equal(rows[-1], order.indices((count, 0), size, size, 7)[0]), "an epoch is its own, however reached"
+    assert np.array_equal(rows[-1], order.indices((count, 0), size, size, 7)[0]), (
+        "an epoch is its own, however reached"
+    )
 
 
-@pytest.mark.parametrize("size, offset, count", [(1, 0, 3), (3, 2, 10), (10, 9, 1), (898, 890, 128), (60_000, 59_990, 300)])
+@pytest.mark.parametrize(
+    "size, offset, count",
+    [(1, 0, 3), (3, 2, 10), (10, 9, 1), (898, 890, 128), (60_000, 59_990, 300)],
+)
 def test_numpy_and_compiled_jax_give_the_same(size, offset, count):
     expected, after = order.indices(Position(5, offset), count, size, 3)
     compiled = jax.jit(lambda position: order.indices(position, count, size, 3))
@@ -44,7 +51,11 @@ def test_numpy_and_compiled_jax_give_the_same(size, offset, count):
         assert isinstance(got_after, Position) == isinstance(position, Position)
         assert tuple(int(part) for part in got_after) == after
     array, array_after = order.indices(np.array([5, offset], np.int32), count, size, 3)
-    assert np.array_equal(array, expected) and array_after.dtype == np.int32 and tuple(array_after) == after
+    assert (
+        np.array_equal(array, expected)
+        and array_after.dtype == np.int32
+        and tuple(array_after) == after
+    )
 
 
 @pytest.mark.parametrize("size", [1, 2, 10, 898])
@@ -79,7 +90,8 @@ def test_places_neighbours_and_epochs_are_independent(size):
     for one, other in ((0, 1), (3, 4), (0, size // 2), (0, size - 1)):
         check_uniform((rows[:, one] - rows[:, other]) % size - 1, size - 1)  # never equal
         check_uniform((rows[1:, one] - rows[:-1, other]) % size, size)  # from one epoch to the next
-    # Ascents of a random permutation: mean (N - 1) / 2, variance (N + 1) / 12. Fixed points: mean 1, variance 1.
+    # Ascents of a random permutation: mean (N - 1) / 2, variance (N + 1) / 12. Fixed points: mean
+    # 1, variance 1.
     ascents, fixed = (np.diff(rows) > 0).sum(1), (rows == np.arange(size)).sum(1)
     few = 5 / np.sqrt(len(rows))
     assert abs(ascents.mean() - (size - 1) / 2) < few * np.sqrt((size + 1) / 12)
@@ -100,7 +112,9 @@ def test_far_epochs_and_large_data_sets():
     size = 2**31 - 1
     entries, after = order.indices(Position(10**6, size - 3), 1000, size, 5)
     assert len(set(entries.tolist())) == 1000 and entries.min() >= 0 and after == (10**6 + 1, 997)
-    assert np.array_equal(order.indices(jnp.array([10**6, size - 3], jnp.int32), 1000, size, 5)[0], entries)
+    assert np.array_equal(
+        order.indices(jnp.array([10**6, size - 3], jnp.int32), 1000, size, 5)[0], entries
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,5 +139,9 @@ def test_on_the_host_it_needs_no_jax():
         "order = importlib.util.module_from_spec(spec); spec.loader.exec_module(order)\n"
         "order.indices(order.START, 10, 5, 0); assert 'jax' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program, order.__file__], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, order.__file__],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr

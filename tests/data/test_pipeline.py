@@ -5,7 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.data import Position, Source, batches, eval_batches, gather, index_batches, order, prepare, to_uint8
+from jaxgen.data import (
+    Position,
+    Source,
+    batches,
+    eval_batches,
+    gather,
+    index_batches,
+    order,
+    prepare,
+    to_uint8,
+)
 from jaxgen.errors import InputError
 
 
@@ -23,19 +33,25 @@ def drawn(stream, count):
 @pytest.mark.parametrize("batch_size", [1, 4, 7, 10, 13, 20, 33])
 def test_every_epoch_is_a_permutation(batch_size):
     size, epochs = 10, 7
-    order = drawn(batches(numbered(size), batch_size, seed=3), -(-size * epochs // batch_size))[: size * epochs]
+    order = drawn(batches(numbered(size), batch_size, seed=3), -(-size * epochs // batch_size))[
+        : size * epochs
+    ]
     order = order.reshape(epochs, size)
     assert np.array_equal(np.sort(order), np.tile(np.arange(size), (epochs, 1)))
     assert len({tuple(epoch) for epoch in order}) == epochs, "epochs differ"
     # The order of examples is a property of the seed, not of how it is cut into batches.
     assert np.array_equal(order.ravel(), drawn(batches(numbered(size), 1, seed=3), size * epochs))
-    assert not np.array_equal(order.ravel(), drawn(batches(numbered(size), 1, seed=4), size * epochs))
+    assert not np.array_equal(
+        order.ravel(), drawn(batches(numbered(size), 1, seed=4), size * epochs)
+    )
 
 
 def test_batches_hold_the_images_of_their_labels():
     for batch, _ in islice(batches(numbered(10), 4, seed=0), 6):
         assert batch["image"].dtype == np.uint8 and batch["label"].dtype == np.int32
-        assert np.array_equal(batch["image"], np.broadcast_to(batch["label"][:, None, None, None], (4, 2, 3, 1)))
+        assert np.array_equal(
+            batch["image"], np.broadcast_to(batch["label"][:, None, None, None], (4, 2, 3, 1))
+        )
 
 
 def test_a_compiled_step_gathers_the_same_batches():
@@ -56,7 +72,20 @@ def test_a_compiled_step_gathers_the_same_batches():
 
 
 def test_unshuffled_batches_follow_the_source():
-    assert drawn(batches(numbered(5), 4, seed=0, shuffle=False), 3).tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
+    assert drawn(batches(numbered(5), 4, seed=0, shuffle=False), 3).tolist() == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        0,
+        1,
+        2,
+        3,
+        4,
+        0,
+        1,
+    ]
 
 
 def test_without_labels_a_batch_has_only_images():
@@ -71,26 +100,40 @@ def test_resuming_continues_with_the_same_batches(size, batch_size):
     for stop in range(11):
         position = run[stop][1]
         assert 0 <= position.offset < size
-        assert position.epoch * size + position.offset == (stop + 1) * batch_size, "positions count the examples seen"
+        assert position.epoch * size + position.offset == (stop + 1) * batch_size, (
+            "positions count the examples seen"
+        )
         resumed = islice(batches(source, batch_size, seed=1, position=position), 11 - stop)
-        for (batch, after), (expected, expected_after) in zip(resumed, run[stop + 1 :], strict=True):
+        for (batch, after), (expected, expected_after) in zip(
+            resumed, run[stop + 1 :], strict=True
+        ):
             assert np.array_equal(batch["label"], expected["label"]) and after == expected_after
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_processes_share_the_global_batch(count):
     source = numbered(10)
-    streams = [batches(source, 8, seed=5, process_index=p, process_count=count) for p in range(count)]
-    for (expected, position), *parts in islice(zip(batches(source, 8, seed=5), *streams, strict=True), 5):
-        assert np.array_equal(np.concatenate([batch["label"] for batch, _ in parts]), expected["label"])
-        assert all(after == position and len(batch["label"]) == 8 // count for batch, after in parts)
+    streams = [
+        batches(source, 8, seed=5, process_index=p, process_count=count) for p in range(count)
+    ]
+    for (expected, position), *parts in islice(
+        zip(batches(source, 8, seed=5), *streams, strict=True), 5
+    ):
+        assert np.array_equal(
+            np.concatenate([batch["label"] for batch, _ in parts]), expected["label"]
+        )
+        assert all(
+            after == position and len(batch["label"]) == 8 // count for batch, after in parts
+        )
 
 
 def test_bad_streams_are_refused_before_the_first_batch():
     source = numbered(10)
     with pytest.raises(InputError, match="a batch of 8 cannot be divided among 3 processes"):
         batches(source, 8, seed=0, process_count=3)
-    with pytest.raises(InputError, match=r"position \(epoch 2, offset 10\) is outside a data set of 10 examples"):
+    with pytest.raises(
+        InputError, match=r"position \(epoch 2, offset 10\) is outside a data set of 10 examples"
+    ):
         batches(source, 8, seed=0, position=Position(2, 10))
     with pytest.raises(InputError, match="seed must not be negative"):
         batches(source, 8, seed=-1)
@@ -101,15 +144,22 @@ def test_bad_streams_are_refused_before_the_first_batch():
 @pytest.mark.parametrize("batch_size", [3, 5, 10, 16])
 def test_one_evaluation_pass(batch_size):
     parts = list(eval_batches(numbered(10), batch_size))
-    assert all(len(part["image"]) == len(part["label"]) == len(part["mask"]) == batch_size for part in parts)
-    assert np.concatenate([part["label"][part["mask"]] for part in parts]).tolist() == list(range(10))
+    assert all(
+        len(part["image"]) == len(part["label"]) == len(part["mask"]) == batch_size
+        for part in parts
+    )
+    assert np.concatenate([part["label"][part["mask"]] for part in parts]).tolist() == list(
+        range(10)
+    )
 
 
 @pytest.mark.parametrize("compile", [jax.jit, lambda f: f])
 def test_scaling_and_its_inverse_on_all_256_values(compile):
     values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     keys = jax.random.split(jax.random.key(0), 1)
-    scaled = compile(lambda batch: prepare(batch, keys, flip=False))({"image": values, "label": np.zeros(1, np.int32)})
+    scaled = compile(lambda batch: prepare(batch, keys, flip=False))(
+        {"image": values, "label": np.zeros(1, np.int32)}
+    )
     assert scaled["image"].dtype == jnp.float32 and scaled["label"].tolist() == [0]
     np.testing.assert_allclose(scaled["image"], values / 127.5 - 1, atol=1e-6)
     assert np.array_equal(compile(to_uint8)(scaled["image"]), values)

@@ -16,12 +16,17 @@ def png(pixels, mode, **options):
 
 
 def smooth(shape):
-    """An image that makes the encoder use all of its row filters, in several chunks where it is large."""
+    """An image that makes the encoder use all of its row filters, in several chunks where it is
+    large.
+    """
     ramp = np.add.outer(np.arange(shape[0]) ** 2 // 9, 3 * np.arange(shape[1]))
     return (ramp[..., None] + RANDOM.integers(0, 40, shape)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("shape, mode", [((8, 5, 1), "L"), ((32, 32, 3), "RGB"), ((300, 400, 3), "RGB"), ((9, 7, 4), "RGBA")])
+@pytest.mark.parametrize(
+    "shape, mode",
+    [((8, 5, 1), "L"), ((32, 32, 3), "RGB"), ((300, 400, 3), "RGB"), ((9, 7, 4), "RGBA")],
+)
 def test_plain_files_have_the_pixels_that_were_saved(shape, mode):
     pixels = smooth(shape)
     for level in (0, 6):

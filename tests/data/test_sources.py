@@ -9,7 +9,10 @@ from jaxgen.errors import InputError
 
 
 def rows(source):
-    return [(image.tobytes(), int(label)) for image, label in zip(source.images, source.labels, strict=True)]
+    return [
+        (image.tobytes(), int(label))
+        for image, label in zip(source.images, source.labels, strict=True)
+    ]
 
 
 def test_digits_splits_are_complete_disjoint_and_stratified():
@@ -17,7 +20,8 @@ def test_digits_splits_are_complete_disjoint_and_stratified():
     scans, labels = load_digits(return_X_y=True)
     # The scans' 17 grey levels spread over 0..255, computed here with Python's integers.
     expected = [
-        (bytes((int(v) * 510 + 16) // 32 for v in scan), label) for scan, label in zip(scans, labels, strict=True)
+        (bytes((int(v) * 510 + 16) // 32 for v in scan), label)
+        for scan, label in zip(scans, labels, strict=True)
     ]
     assert sorted(rows(train) + rows(validation) + rows(test)) == sorted(expected)
     assert len(train.images) == 898 and abs(len(validation.images) - len(test.images)) <= 1
@@ -39,8 +43,13 @@ def test_a_split_expression_takes_the_same_examples_as_slicing():
 def test_synthetic_is_fixed_noise():
     first, again = (load("synthetic", "train", image_shape=(4, 6, 3)) for _ in range(2))
     assert first.images.shape == (4096, 4, 6, 3) and np.array_equal(first.images, again.images)
-    # Uniform on 0..255: mean 127.5, standard deviation 73.9; 295,000 values put the mean within 5 * 73.9 / 543.
-    assert abs(first.images.mean() - 127.5) < 0.7 and first.images.min() == 0 and first.images.max() == 255
+    # Uniform on 0..255: mean 127.5, standard deviation 73.9; 295,000 values put the mean within 5 *
+    # 73.9 / 543.
+    assert (
+        abs(first.images.mean() - 127.5) < 0.7
+        and first.images.min() == 0
+        and first.images.max() == 255
+    )
 
 
 def test_fingerprint_follows_the_content_only():
@@ -61,12 +70,32 @@ def test_fingerprint_follows_the_content_only():
 @pytest.mark.parametrize(
     "source, split, shape, message",
     [
-        ("digit", "train", None, "unknown data source 'digit': write digits, synthetic, tfds:<name>"),
+        (
+            "digit",
+            "train",
+            None,
+            "unknown data source 'digit': write digits, synthetic, tfds:<name>",
+        ),
         ("digits:8", "train", None, "unknown data source 'digits:8'"),
         ("npz", "train", None, "unknown data source 'npz'"),
-        ("digits", "valid", None, "digits: there is no split 'valid': the splits are train, validation, test"),
-        ("digits", "train[:900]", None, r"digits: split 'train\[:900\]' goes beyond the 898 examples"),
-        ("digits", "train", (28, 28, 1), r"digits train: .*shape \(8, 8, 1\), but image_shape is \(28, 28, 1\)"),
+        (
+            "digits",
+            "valid",
+            None,
+            "digits: there is no split 'valid': the splits are train, validation, test",
+        ),
+        (
+            "digits",
+            "train[:900]",
+            None,
+            r"digits: split 'train\[:900\]' goes beyond the 898 examples",
+        ),
+        (
+            "digits",
+            "train",
+            (28, 28, 1),
+            r"digits train: .*shape \(8, 8, 1\), but image_shape is \(28, 28, 1\)",
+        ),
         ("synthetic", "train", None, "synthetic: needs image_shape"),
     ],
 )

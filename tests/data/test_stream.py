@@ -26,7 +26,9 @@ def sources(tmp_path):
     random = np.random.default_rng(0)
     for i in range(30):
         (tmp_path / "images").mkdir(exist_ok=True)
-        Image.fromarray(random.integers(0, 256, (5, 4, 3), np.uint8)).save(tmp_path / "images" / f"{i:02}.png")
+        Image.fromarray(random.integers(0, 256, (5, 4, 3), np.uint8)).save(
+            tmp_path / "images" / f"{i:02}.png"
+        )
     arrays = dict(images=random.integers(0, 256, (50, 4, 4, 1), np.uint8), labels=np.arange(50) % 7)
     np.savez(tmp_path / "plain.npz", **arrays)
     np.savez_compressed(tmp_path / "packed.npz", **arrays)
@@ -44,14 +46,23 @@ def same(streamed, expected):
     for (batch, after), (expected_batch, expected_after) in zip(streamed, expected, strict=True):
         assert after == expected_after and batch.keys() == expected_batch.keys()
         for name, array in batch.items():
-            assert array.dtype == expected_batch[name].dtype and np.array_equal(array, expected_batch[name])
+            assert array.dtype == expected_batch[name].dtype and np.array_equal(
+                array, expected_batch[name]
+            )
 
 
 @pytest.mark.parametrize("kind", ["digits", "synthetic", "folder", "npz", "compressed", "stacked"])
 def test_a_stream_has_the_batches_of_the_arrays(sources, kind):
     name, split, shape = sources[kind]
-    records, source = open_records(name, split, image_shape=shape), load(name, split, image_shape=shape)
-    assert (records.name, len(records), records.num_classes) == (source.name, len(source.images), source.num_classes)
+    records, source = (
+        open_records(name, split, image_shape=shape),
+        load(name, split, image_shape=shape),
+    )
+    assert (records.name, len(records), records.num_classes) == (
+        source.name,
+        len(source.images),
+        source.num_classes,
+    )
     assert records.labelled == (source.labels is not None)
     assert records.image_shape == source.images.shape[1:] and records.nbytes == source.images.nbytes
     example = pickle.loads(pickle.dumps(records))[17]
@@ -65,10 +76,14 @@ def test_processes_share_the_global_batch_and_a_stream_resumes():
     records, source = open_records("digits", "train"), load("digits", "train")
     for index in range(2):
         expected = batches(source, 100, seed=1, process_index=index, process_count=2)
-        with stream(records, 100, seed=1, workers=0, process_index=index, process_count=2) as streamed:
+        with stream(
+            records, 100, seed=1, workers=0, process_index=index, process_count=2
+        ) as streamed:
             same(islice(streamed, 12), islice(expected, 12))
             after = streamed.position
-        with stream(records, 100, seed=1, workers=0, process_index=index, process_count=2, position=after) as streamed:
+        with stream(
+            records, 100, seed=1, workers=0, process_index=index, process_count=2, position=after
+        ) as streamed:
             same(islice(streamed, 5), islice(expected, 5))
     assert list(streamed) == [], "a closed stream is at its end"
 
@@ -93,7 +108,10 @@ def test_bad_streams_are_refused():
         stream(records, 0, seed=0)
 
 
-@pytest.mark.parametrize("error, expected", [(OSError(5, "Input/output error"), RetryError), (InputError("bad"), InputError)])
+@pytest.mark.parametrize(
+    "error, expected",
+    [(OSError(5, "Input/output error"), RetryError), (InputError("bad"), InputError)],
+)
 def test_what_fails_in_a_thread_is_raised_once(error, expected):
     def read(name, indices):
         raise error
@@ -120,7 +138,13 @@ def script(body, *arguments):
     """
     file.write_text(textwrap.dedent(prelude) + textwrap.dedent(body))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, file], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        [sys.executable, file],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
 
 
 def ended(process):
@@ -202,6 +226,8 @@ def _alive(process):
 def test_the_package_is_light():
     program = "import sys, jaxgen.data.stream, jaxgen.data.pipeline; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment
+    )
     assert done.returncode == 0, done.stderr
     assert not {"jax", "grain", "sklearn", "PIL", "tensorflow_datasets"} & set(done.stdout.split())

@@ -31,7 +31,9 @@ def test_mnist_first_labels_and_mean(prepared):
     assert abs(source.images.mean() / 255 - 0.1307) < 0.005
     assert np.bincount(source.labels, minlength=10).min() > 0.07 * 2000
     later = load("tfds:mnist", "test[1990:2000]", data_dir=prepared)
-    assert np.array_equal(later.images, source.images[1990:]) and np.array_equal(later.labels, source.labels[1990:])
+    assert np.array_equal(later.images, source.images[1990:]) and np.array_equal(
+        later.labels, source.labels[1990:]
+    )
 
 
 def test_cifar10_needs_no_tensorflow(prepared):
@@ -51,15 +53,21 @@ def test_cifar10_streams_as_it_loads(prepared):
     records = open_records("tfds:cifar10", "test[:300]", data_dir=prepared)
     assert (len(records), records.image_shape, records.labelled) == (300, (32, 32, 3), True)
     with stream(records, 64, seed=0, workers=0) as streamed:
-        for (batch, after), (expected, expected_after) in islice(zip(streamed, batches(source, 64, seed=0)), 10):
+        for (batch, after), (expected, expected_after) in islice(
+            zip(streamed, batches(source, 64, seed=0)), 10
+        ):
             assert after == expected_after
-            assert np.array_equal(batch["image"], expected["image"]) and np.array_equal(batch["label"], expected["label"])
+            assert np.array_equal(batch["image"], expected["image"]) and np.array_equal(
+                batch["label"], expected["label"]
+            )
 
 
 def test_images_are_those_that_tfds_decodes(prepared):
     import tensorflow_datasets as tfds
 
-    rows = tfds.data_source("cifar10", data_dir=prepared, split="test").__getitems__(list(range(40, 90)))
+    rows = tfds.data_source("cifar10", data_dir=prepared, split="test").__getitems__(
+        list(range(40, 90))
+    )
     source = load("tfds:cifar10", "test[40:90]", data_dir=prepared)
     assert np.array_equal(source.images, [row["image"] for row in rows])
     assert source.labels.tolist() == [row["label"] for row in rows]
@@ -74,7 +82,12 @@ def test_errors(prepared, tmp_path):
     fails("mnits", "no such data set: did you mean mnist")
     fails("mnist", "no split 'validation': the splits are train, test", split="validation")
     fails("mnist", "goes beyond the 60000 examples", split="train[:60001]")
-    fails("mnist", r"shape \(28, 28, 1\), but image_shape is \(8, 8, 1\)", split="test[:1]", image_shape=(8, 8, 1))
+    fails(
+        "mnist",
+        r"shape \(28, 28, 1\), but image_shape is \(8, 8, 1\)",
+        split="test[:1]",
+        image_shape=(8, 8, 1),
+    )
     fails(
         "mnist",
         f"not prepared as array records in {tmp_path};.* tfds build mnist .*--data_dir={tmp_path}",
@@ -84,11 +97,14 @@ def test_errors(prepared, tmp_path):
 
 @pytest.mark.parametrize("module", ["tensorflow_datasets", "importlib_resources"])
 def test_a_missing_package_is_named(monkeypatch, tmp_path, module):
-    # Python's own error for a module that is set to None carries the name, as for one that is not installed.
+    # Python's own error for a module that is set to None carries the name, as for one that is not
+    # installed.
     monkeypatch.setitem(sys.modules, module, None)
     if module == "importlib_resources":
         (tmp_path / "tensorflow_datasets.py").write_text("import importlib_resources")
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "tensorflow_datasets", raising=False)
-    with pytest.raises(InputError, match=rf"tfds:mnist: needs the package {module}: pip install 'jaxgen\[data\]'"):
+    with pytest.raises(
+        InputError, match=rf"tfds:mnist: needs the package {module}: pip install 'jaxgen\[data\]'"
+    ):
         load("tfds:mnist", "train")

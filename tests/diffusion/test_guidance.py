@@ -65,7 +65,9 @@ def test_guidance_interval():
         return network(x, t[:, None, None, None], label)
 
     times = jnp.array([0.2, 0.5])
-    both = guidance.classifier_free(per_example, jnp.array([0, 1]), 2, 4.0, interval=(0.3, 0.6))(x, times)
+    both = guidance.classifier_free(per_example, jnp.array([0, 1]), 2, 4.0, interval=(0.3, 0.6))(
+        x, times
+    )
     np.testing.assert_allclose(both[0], guided(x, times[0])[0], rtol=1e-6)
     np.testing.assert_allclose(both[1], guided(x, times[1])[1], rtol=1e-6)
 
@@ -81,12 +83,16 @@ def test_clipping_keeps_x_t(time):
 
 
 def test_dynamic_threshold_follows_each_example():
-    raw = jnp.stack([jnp.linspace(-0.5, 0.5, 101), jnp.linspace(-4.0, 4.0, 101)]).reshape(2, 101, 1, 1)
+    raw = jnp.stack([jnp.linspace(-0.5, 0.5, 101), jnp.linspace(-4.0, 4.0, 101)]).reshape(
+        2, 101, 1, 1
+    )
     thresholded = guidance.dynamic_threshold(lambda x, t: (raw, x), COSINE, 90.0)
     x0, noise = thresholded(raw, jnp.float32(0.5))
     limit = np.percentile(np.abs(np.asarray(raw[1])), 90)
     np.testing.assert_allclose(x0[0], raw[0], rtol=1e-6)  # inside [-1, 1] already
     np.testing.assert_allclose(x0[1], np.clip(raw[1], -limit, limit) / limit, rtol=1e-5)
-    np.testing.assert_allclose(schedules.perturb(COSINE, x0, noise, jnp.float32(0.5)), raw, atol=1e-5)
+    np.testing.assert_allclose(
+        schedules.perturb(COSINE, x0, noise, jnp.float32(0.5)), raw, atol=1e-5
+    )
     with pytest.raises(InputError, match="percent"):
         guidance.dynamic_threshold(lambda x, t: (x, x), COSINE, 0.995)

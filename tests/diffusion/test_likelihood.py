@@ -36,14 +36,18 @@ def gaussian_denoiser(schedule):
 @pytest.mark.parametrize("std", [0.002, 0.01, 0.3])
 @pytest.mark.parametrize("mean", [-3.0, -1.0, -0.3, 0.0039, 0.9, 2.0])
 def test_discretised_gaussian_sums_to_one_and_matches_scipy(mean, std):
-    log_p = np.asarray(likelihood.discretised_gaussian(jnp.asarray(LEVELS, jnp.float32), mean, std), np.float64)
+    log_p = np.asarray(
+        likelihood.discretised_gaussian(jnp.asarray(LEVELS, jnp.float32), mean, std), np.float64
+    )
     assert np.exp(log_p).sum() == pytest.approx(1, abs=2e-4)
     # float64 reference from the side where no digits are lost
     lower, upper = (LEVELS - 1 / 255 - mean) / std, (LEVELS + 1 / 255 - mean) / std
     lower[0], upper[-1] = -np.inf, np.inf
     flip = lower + upper > 0
     lower, upper = np.where(flip, -upper, lower), np.where(flip, -lower, upper)
-    exact = stats.norm.logcdf(upper) + np.log1p(-np.exp(stats.norm.logcdf(lower) - stats.norm.logcdf(upper)))
+    exact = stats.norm.logcdf(upper) + np.log1p(
+        -np.exp(stats.norm.logcdf(lower) - stats.norm.logcdf(upper))
+    )
     np.testing.assert_allclose(log_p, exact, rtol=2e-4, atol=2e-3)
 
 
@@ -80,7 +84,9 @@ def test_prior_kl_by_quadrature():
 
 
 def even_schedule():
-    """1000 steps even in log SNR from 9 to -9: a discretisation fine enough for the bound to be nearly tight."""
+    """1000 steps even in log SNR from 9 to -9: a discretisation fine enough for the bound to be
+    nearly tight.
+    """
 
     def log_snr(t):
         return 9 - 18 * (t - 0.001) / 0.999
@@ -94,14 +100,19 @@ def even_schedule():
 
 
 def exact_bound(schedule):
-    """The bound's expectation per dimension, in float64: x_0 given x_t has variance STD^2 / (1 + STD^2 SNR)."""
+    """The bound's expectation per dimension, in float64: x_0 given x_t has variance STD^2 / (1 +
+    STD^2 SNR).
+    """
     time = np.arange(1, 1001) / 1000
     alpha, sigma = schedule.alpha(time), schedule.sigma(time)
     snr = (alpha / sigma) ** 2
     error = STD**2 / (1 + STD**2 * snr)
     denoising = ((snr[:-1] - snr[1:]) / 2 * error[1:]).sum()
     prior = (alpha[-1] ** 2 * (MEAN**2 + STD**2) + sigma[-1] ** 2 - 1 - np.log(sigma[-1] ** 2)) / 2
-    residual, mass = np.linspace(-6, 6, 2001) * np.sqrt(error[0]), stats.norm.pdf(np.linspace(-6, 6, 2001)) * 12 / 2000
+    residual, mass = (
+        np.linspace(-6, 6, 2001) * np.sqrt(error[0]),
+        stats.norm.pdf(np.linspace(-6, 6, 2001)) * 12 / 2000,
+    )
     upper, lower = (stats.norm.cdf((residual + sign / 255) / sigma[0]) for sign in (1, -1))
     return denoising + prior - (mass * np.log(upper - lower)).sum()
 
@@ -109,17 +120,24 @@ def exact_bound(schedule):
 @pytest.mark.parametrize("schedule", [LINEAR, even_schedule()], ids=lambda s: s.name)
 def test_the_bound_on_gaussian_data_is_its_closed_form_and_above_the_evidence(schedule):
     count = 4096
-    raw = np.clip(np.round((np.random.default_rng(0).normal(MEAN, STD, (count, 1, 2, 1)) + 1) * 127.5), 0, 255)
+    raw = np.clip(
+        np.round((np.random.default_rng(0).normal(MEAN, STD, (count, 1, 2, 1)) + 1) * 127.5), 0, 255
+    )
     x0 = jnp.asarray(raw / 127.5 - 1, jnp.float32)
-    bound = jax.jit(lambda x: likelihood.negative_elbo(gaussian_denoiser(schedule), schedule, x, keys(count)))(x0)
+    bound = jax.jit(
+        lambda x: likelihood.negative_elbo(gaussian_denoiser(schedule), schedule, x, keys(count))
+    )(x0)
     upper, lower = ((raw + shift) / 127.5 - 1 for shift in (0.5, -0.5))
-    evidence = -np.log(stats.norm.cdf(upper, MEAN, STD) - stats.norm.cdf(lower, MEAN, STD)).sum((1, 2, 3))
+    evidence = -np.log(stats.norm.cdf(upper, MEAN, STD) - stats.norm.cdf(lower, MEAN, STD)).sum(
+        (1, 2, 3)
+    )
     gap = (np.asarray(bound) - evidence) / 2
     entropy = np.log(STD * 127.5) + np.log(2 * np.pi * np.e) / 2
     error = gap.std() / np.sqrt(count)
     assert gap.mean() > 0
     assert gap.mean() == pytest.approx(exact_bound(schedule) - entropy, abs=4 * error + 0.005)
-    # Ho et al.'s schedules double the noise in their first steps, which costs about half a nat; even ones cost little.
+    # Ho et al.'s schedules double the noise in their first steps, which costs about half a nat;
+    # even ones cost little.
     assert gap.mean() < (0.06 if schedule.name == "even" else 0.6)
 
 
@@ -127,12 +145,16 @@ def test_estimates_are_unbiased():
     """The exact sum, the stratified estimate and the single-time estimate share their expectation."""
     schedule = schedules.build("linear", steps=10, end=0.4)
     count = 4096
-    x0 = jnp.broadcast_to(jnp.asarray(LEVELS[[40, 200]], jnp.float32).reshape(1, 1, 2, 1), (count, 1, 2, 1))
+    x0 = jnp.broadcast_to(
+        jnp.asarray(LEVELS[[40, 200]], jnp.float32).reshape(1, 1, 2, 1), (count, 1, 2, 1)
+    )
     denoise = gaussian_denoiser(schedule)
 
     @partial(jax.jit, static_argnums=(0, 1))
     def bound(seed, num_times):
-        return likelihood.negative_elbo(denoise, schedule, x0, keys(count, seed), num_times=num_times)
+        return likelihood.negative_elbo(
+            denoise, schedule, x0, keys(count, seed), num_times=num_times
+        )
 
     @jax.jit
     def single():
@@ -148,12 +170,16 @@ def test_estimates_are_unbiased():
         spread[name] = float(values.std()) / np.sqrt(count)
         noise_of_both = np.hypot(spread[name], float(exact.std()) / np.sqrt(count))
         assert abs(float(values.mean() - exact.mean())) < 4 * noise_of_both, name
-    assert spread["four times"] < spread["one time"] / 2  # strata do better than four independent times
+    assert (
+        spread["four times"] < spread["one time"] / 2
+    )  # strata do better than four independent times
 
 
 def test_an_estimate_depends_on_its_key_alone():
     x0 = jnp.asarray(LEVELS[[3, 90, 250]], jnp.float32).reshape(3, 1, 1, 1)
-    run = jax.jit(lambda x, k: likelihood.negative_elbo(gaussian_denoiser(LINEAR), LINEAR, x, k, num_times=4))
+    run = jax.jit(
+        lambda x, k: likelihood.negative_elbo(gaussian_denoiser(LINEAR), LINEAR, x, k, num_times=4)
+    )
     np.testing.assert_allclose(run(x0, keys(3))[1:2], run(x0[1:2], keys(3)[1:2]), rtol=1e-5)
 
 
@@ -175,7 +201,8 @@ def test_min_snr_is_one_weighting_of_x0_errors_for_every_prediction(kind, name):
 
 
 def test_published_min_snr_weights():
-    # Hang et al. 2023, section 3.4: min(SNR, 5)/SNR for noise, min(SNR, 5) for x_0, min(SNR, 5)/(SNR + 1) for v.
+    # Hang et al. 2023, section 3.4: min(SNR, 5)/SNR for noise, min(SNR, 5) for x_0, min(SNR,
+    # 5)/(SNR + 1) for v.
     time = np.array([0.01, 0.2, 0.7, 1.0])
     snr = np.exp(schedules.log_snr(LINEAR, time))
     least = np.minimum(snr, 5)

@@ -49,22 +49,33 @@ def test_target_and_solve_are_inverse(name, kind):
 def test_velocity_is_the_path_derivative():
     schedule = SCHEDULES["rectified"]
     x0, noise = jnp.array([[0.3]]), jnp.array([[-1.2]])
-    derivative = jax.jacfwd(lambda t: schedule.alpha(t) * x0 + schedule.sigma(t) * noise)(jnp.float32(0.4))
-    np.testing.assert_allclose(prediction.target("velocity", x0, noise, 0.6, 0.4), derivative, rtol=1e-6)
+    derivative = jax.jacfwd(lambda t: schedule.alpha(t) * x0 + schedule.sigma(t) * noise)(
+        jnp.float32(0.4)
+    )
+    np.testing.assert_allclose(
+        prediction.target("velocity", x0, noise, 0.6, 0.4), derivative, rtol=1e-6
+    )
 
 
 def test_v_is_the_derivative_by_the_angle():
     # With alpha = cos(phi), sigma = sin(phi), v = d x_t / d phi (Salimans & Ho 2022, appendix D).
     x0, noise, phi = jnp.array([[0.3]]), jnp.array([[-1.2]]), jnp.float32(0.7)
     derivative = jax.jacfwd(lambda phi: jnp.cos(phi) * x0 + jnp.sin(phi) * noise)(phi)
-    np.testing.assert_allclose(prediction.target("v", x0, noise, jnp.cos(phi), jnp.sin(phi)), derivative, rtol=1e-6)
+    np.testing.assert_allclose(
+        prediction.target("v", x0, noise, jnp.cos(phi), jnp.sin(phi)), derivative, rtol=1e-6
+    )
 
 
 def test_score_of_a_gaussian_by_autodiff():
-    # Data N(0, 1): E[noise | x_t] = sigma x_t / (alpha^2 + sigma^2), and p(x_t) is N(0, alpha^2 + sigma^2).
+    # Data N(0, 1): E[noise | x_t] = sigma x_t / (alpha^2 + sigma^2), and p(x_t) is N(0, alpha^2 +
+    # sigma^2).
     alpha, sigma, x = 0.8, 0.5, jnp.array([[0.9]])
-    density = jax.grad(lambda x: jax.scipy.stats.norm.logpdf(x, scale=jnp.hypot(alpha, sigma)).sum())(x)
-    np.testing.assert_allclose(prediction.score(sigma * x / (alpha**2 + sigma**2), sigma), density, rtol=1e-6)
+    density = jax.grad(
+        lambda x: jax.scipy.stats.norm.logpdf(x, scale=jnp.hypot(alpha, sigma)).sum()
+    )(x)
+    np.testing.assert_allclose(
+        prediction.score(sigma * x / (alpha**2 + sigma**2), sigma), density, rtol=1e-6
+    )
 
 
 def test_wrong_kind_is_named():

@@ -31,7 +31,9 @@ def primitives(jaxpr):
     for equation in jaxpr.eqns:
         yield equation.primitive.name
         for value in equation.params.values():
-            for inner in jax.tree.leaves(value, is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")):
+            for inner in jax.tree.leaves(
+                value, is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")
+            ):
                 inner = getattr(inner, "jaxpr", inner)
                 if hasattr(inner, "eqns"):
                     yield from primitives(inner)
@@ -41,7 +43,9 @@ def random_primitives(eta):
     grid = schedules.grid(LINEAR, "trailing", 4)
     x = jnp.zeros((2, 2, 2, 1))
     jaxpr = jax.make_jaxpr(
-        lambda k: sampler.sample(gaussian_denoiser(LINEAR), k, (2, 2, 1), LINEAR, grid, eta=eta, initial=x)
+        lambda k: sampler.sample(
+            gaussian_denoiser(LINEAR), k, (2, 2, 1), LINEAR, grid, eta=eta, initial=x
+        )
     )(keys(2))
     return [name for name in primitives(jaxpr.jaxpr) if "random" in name or "threefry" in name]
 
@@ -53,14 +57,18 @@ def test_a_deterministic_sampler_draws_nothing():
 
 @pytest.mark.parametrize("k", [2, 37, 500, 1000])
 def test_posterior_is_bayes_rule(k):
-    """q(x_{k-1} | x_k, x_0) as the product of its two factors, multiplied on a fine grid of x_{k-1}."""
+    """q(x_{k-1} | x_k, x_0) as the product of its two factors, multiplied on a fine grid of
+    x_{k-1}.
+    """
     t, s = k / 1000, (k - 1) / 1000
     x0 = 0.7
     x_t = LINEAR.alpha(t) * x0 - 0.8 * LINEAR.sigma(t)
     beta = 1e-4 + (0.02 - 1e-4) * (k - 1) / 999
     mean_s, var_s = LINEAR.alpha(s) * x0, LINEAR.sigma(s) ** 2
     centre = mean_s + np.linspace(-1, 1, 400_001) * 12 * np.sqrt(var_s)
-    log_p = -((centre - mean_s) ** 2) / (2 * var_s) - (x_t - np.sqrt(1 - beta) * centre) ** 2 / (2 * beta)
+    log_p = -((centre - mean_s) ** 2) / (2 * var_s) - (x_t - np.sqrt(1 - beta) * centre) ** 2 / (
+        2 * beta
+    )
     p = np.exp(log_p - log_p.max())
     mean = (p * centre).sum() / p.sum()
     std = np.sqrt((p * (centre - mean) ** 2).sum() / p.sum())
@@ -70,7 +78,9 @@ def test_posterior_is_bayes_rule(k):
     assert forward**2 == pytest.approx(beta, rel=1e-9)
     steps = sampler._steps(LINEAR, np.array([t, s, 0.0]), 1.0, "posterior")
     noise = (x_t - LINEAR.alpha(t) * x0) / LINEAR.sigma(t)
-    assert float(steps.signal[0] * x0 + steps.direction[0] * noise) == pytest.approx(mean, rel=1e-4, abs=1e-5)
+    assert float(steps.signal[0] * x0 + steps.direction[0] * noise) == pytest.approx(
+        mean, rel=1e-4, abs=1e-5
+    )
     assert float(steps.scale[0]) == pytest.approx(std, rel=1e-5)
     # and the same mean by Ho et al. 2020, eq. 7
     ab_t, ab_s = LINEAR.alpha(t) ** 2, LINEAR.alpha(s) ** 2
@@ -99,7 +109,9 @@ def test_ddim_is_the_probability_flow_of_gaussian_data_to_first_order(schedule):
     def error(steps):
         grid = schedules.grid(schedule, "trailing", steps)
         x = jnp.linspace(-2, 2, 16).reshape(1, 4, 4, 1)
-        got = sampler.sample(gaussian_denoiser(schedule), keys(1), (4, 4, 1), schedule, grid, initial=x)
+        got = sampler.sample(
+            gaussian_denoiser(schedule), keys(1), (4, 4, 1), schedule, grid, initial=x
+        )
         alpha, sigma = schedule.alpha(1.0), schedule.sigma(1.0)
         exact = MEAN + STD * (x - alpha * MEAN) / np.hypot(alpha * STD, sigma)
         return float(jnp.abs(got - exact).max())
@@ -112,7 +124,9 @@ def test_ddim_is_the_probability_flow_of_gaussian_data_to_first_order(schedule):
 
 def test_ddpm_reproduces_the_data():
     grid = schedules.grid(LINEAR, "trailing", 1000)
-    x = jax.jit(lambda k: sampler.sample(gaussian_denoiser(LINEAR), k, (20, 20, 1), LINEAR, grid, eta=1.0))(keys(8))
+    x = jax.jit(
+        lambda k: sampler.sample(gaussian_denoiser(LINEAR), k, (20, 20, 1), LINEAR, grid, eta=1.0)
+    )(keys(8))
     values = np.asarray(x).ravel()  # 3200 independent draws
     assert abs(values.mean() - MEAN) < 4 * STD / np.sqrt(values.size)
     assert abs(values.std() / STD - 1) < 4 / np.sqrt(2 * values.size) + 0.01
@@ -122,7 +136,9 @@ def test_ddpm_reproduces_the_data():
 
 @pytest.mark.parametrize("variance", ["posterior", "beta"])
 def test_ancestral_sampling_has_the_variance_that_the_recursion_predicts(variance):
-    """Each step is affine in x, so the variance after a coarse grid follows in float64, step by step."""
+    """Each step is affine in x, so the variance after a coarse grid follows in float64, step by
+    step.
+    """
     grid = schedules.grid(LINEAR, "trailing", 20)
     var, mean = LINEAR.sigma(1.0) ** 2, 0.0
     for t, s in zip(grid[:-1], grid[1:], strict=True):
@@ -151,10 +167,14 @@ def test_a_sample_depends_on_its_key_alone(eta):
     many = run(keys(7))
     np.testing.assert_allclose(run(keys(7)[2:3]), many[2:3], atol=1e-6)
     np.testing.assert_allclose(run(keys(7)[::-1])[::-1], many, atol=1e-6)
-    assert len(np.unique(np.asarray(many).round(4))) > 300  # neither repeated across samples nor across pixels
+    assert (
+        len(np.unique(np.asarray(many).round(4))) > 300
+    )  # neither repeated across samples nor across pixels
 
 
-@pytest.mark.parametrize("kind", ["leading", "trailing", "linspace", "log_snr", "karras", "shifted"])
+@pytest.mark.parametrize(
+    "kind", ["leading", "trailing", "linspace", "log_snr", "karras", "shifted"]
+)
 def test_network_calls_are_exactly_the_grid(kind):
     seen = []
     grid = schedules.grid(LINEAR, kind, 9)
@@ -172,7 +192,9 @@ def test_zero_terminal_snr_starts_from_pure_noise():
     schedule = schedules.build("linear", zero_terminal_snr=True)
     for eta in (0.0, 1.0):
         grid = schedules.grid(schedule, "trailing", 50)
-        x = sampler.sample(gaussian_denoiser(schedule), keys(4), (16, 16, 1), schedule, grid, eta=eta)
+        x = sampler.sample(
+            gaussian_denoiser(schedule), keys(4), (16, 16, 1), schedule, grid, eta=eta
+        )
         assert float(x.mean()) == pytest.approx(MEAN, abs=0.05)
 
 
@@ -186,7 +208,9 @@ def test_trajectory_and_unrolling():
     np.testing.assert_allclose(history.x0[-1], x, atol=1e-6)
     # Euler's step of flow matching: x_s = x_t + (s - t) velocity
     velocity = (history.x_t[0] - history.x0[0]) / grid[0]
-    np.testing.assert_allclose(history.x_t[1], history.x_t[0] + (grid[1] - grid[0]) * velocity, atol=1e-6)
+    np.testing.assert_allclose(
+        history.x_t[1], history.x_t[0] + (grid[1] - grid[0]) * velocity, atol=1e-6
+    )
 
 
 def test_wrong_input_is_named():

@@ -42,7 +42,8 @@ def test_discrete_schedules_are_the_published_ones(name):
 
 
 def test_published_end_of_the_linear_schedule():
-    # Ho et al. 2020, section 4: KL(q(x_T|x_0) || N(0, I)) is about 1e-5 bits/dim; alpha_bar_T = 4.0358e-5.
+    # Ho et al. 2020, section 4: KL(q(x_T|x_0) || N(0, I)) is about 1e-5 bits/dim; alpha_bar_T =
+    # 4.0358e-5.
     assert schedules.build("linear").alpha(1.0) ** 2 == pytest.approx(4.0358e-5, rel=1e-4)
 
 
@@ -52,7 +53,8 @@ def test_zero_terminal_snr(name):
     alpha = zero.alpha(TIMES)
     assert alpha[-1] == 0 and zero.sigma(1.0) == 1
     assert zero.alpha(0.001) == pytest.approx(plain.alpha(0.001), rel=1e-14)  # beta_1 is kept
-    # Algorithm 1 is the affine map of sqrt(alpha_bar) that keeps its first value and sends the last to 0.
+    # Algorithm 1 is the affine map of sqrt(alpha_bar) that keeps its first value and sends the last
+    # to 0.
     slope, intercept = np.polyfit(plain.alpha(TIMES[1:]), alpha[1:], 1)
     np.testing.assert_allclose(alpha[1:], slope * plain.alpha(TIMES[1:]) + intercept, atol=1e-12)
     between = zero.alpha(np.linspace(0.999, 1, 11))
@@ -63,7 +65,9 @@ def test_zero_terminal_snr(name):
 def test_traced_float32_agrees_with_float64_and_keeps_digits_near_the_data(name, options):
     schedule = schedules.build(name, **options)
     times = np.concatenate([TIMES, [1e-5, 0.00037, 0.5004, 0.9993]])
-    signal, noise = jax.jit(lambda t: (schedule.alpha(t), schedule.sigma(t)))(jnp.asarray(times, jnp.float32))
+    signal, noise = jax.jit(lambda t: (schedule.alpha(t), schedule.sigma(t)))(
+        jnp.asarray(times, jnp.float32)
+    )
     assert signal.dtype == noise.dtype == jnp.float32
     assert schedule.alpha(times).dtype == schedule.sigma(times).dtype == np.float64
     np.testing.assert_allclose(signal, schedule.alpha(times), rtol=5e-6, atol=1e-7)
@@ -76,7 +80,9 @@ def test_log_snr_falls_from_plus_infinity(name, options):
     values = schedules.log_snr(schedule, TIMES)
     assert values[0] == np.inf and (np.diff(values) < 0).all()
     if name != "rectified":
-        np.testing.assert_allclose(schedule.alpha(TIMES) ** 2 + schedule.sigma(TIMES) ** 2, 1, rtol=1e-14)
+        np.testing.assert_allclose(
+            schedule.alpha(TIMES) ** 2 + schedule.sigma(TIMES) ** 2, 1, rtol=1e-14
+        )
     traced = schedules.log_snr(schedule, jnp.float32(0.3))
     assert traced == pytest.approx(float(schedules.log_snr(schedule, 0.3)), rel=1e-5)
 
@@ -106,9 +112,14 @@ def test_full_grids_visit_every_step(kind):
 def test_published_timesteps():
     # Lin et al. 2024, table 2: T = 1000, 10 steps.
     linear = schedules.build("linear")
-    steps = {kind: schedules.grid(linear, kind, 10)[:-1] * 1000 for kind in ("leading", "trailing", "linspace")}
+    steps = {
+        kind: schedules.grid(linear, kind, 10)[:-1] * 1000
+        for kind in ("leading", "trailing", "linspace")
+    }
     np.testing.assert_allclose(steps["leading"], [901, 801, 701, 601, 501, 401, 301, 201, 101, 1])
-    np.testing.assert_allclose(steps["trailing"], [1000, 900, 800, 700, 600, 500, 400, 300, 200, 100])
+    np.testing.assert_allclose(
+        steps["trailing"], [1000, 900, 800, 700, 600, 500, 400, 300, 200, 100]
+    )
     np.testing.assert_allclose(steps["linspace"], [1000, 889, 778, 667, 556, 445, 334, 223, 112, 1])
 
 

@@ -1,8 +1,8 @@
-"""The report in a real browser: it shows its pictures and words, fits a phone, opens its details and loads nothing else.
+"""The report in a real browser: it shows its pictures and words, fits a phone, opens its details
+and loads nothing else.
 
-One start of a headless Chromium opens a page that holds the report in frames, of a phone's and of a desk's width, and beside
-it the same report with faults put in, which the same checks must find.
-"""
+One start of a headless Chromium opens a page that holds the report in frames, of a phone's and of a
+desk's width, and beside it the same report with faults put in, which the same checks must find."""
 
 import html
 import json
@@ -17,10 +17,13 @@ import pytest
 from jaxgen.evaluation import report
 from jaxgen.training.logging import write_png
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 NAMES = ["KL × 0.25", "VAE-GAN with a name so long that it must wrap", "DDIM 50 steps"]
 
-# What a reader would see, found out inside the page. Every finding is a list of what is wrong, or a number.
+# What a reader would see, found out inside the page. Every finding is a list of what is wrong, or a
+# number.
 CHECKS = r"""
 function examine(frame) {
   const page = frame.contentDocument, view = frame.contentWindow, root = page.documentElement, found = {};
@@ -68,12 +71,22 @@ def results():
         return dict(id=id, name=id.replace("_", " "), corner=corner, higher_is_better=higher, unit=unit, digits=2, floor=floor,
                     main=main, explain="A plain sentence")  # fmt: skip
 
-    scores = [score("frechet", "quality", False, ""), score("confident", "quality", True, "%"), score("ms", "speed", False, "ms")]
-    scores += [score("coverage", "diversity", True, "%"), score("smallest_class", "diversity", True, "%")]
+    scores = [
+        score("frechet", "quality", False, ""),
+        score("confident", "quality", True, "%"),
+        score("ms", "speed", False, "ms"),
+    ]
+    scores += [
+        score("coverage", "diversity", True, "%"),
+        score("smallest_class", "diversity", True, "%"),
+    ]
     scores += [score(f"other_score_{i}", "quality", True, "", main=False) for i in range(5)]
     systems = []
     for i, name in enumerate(NAMES):
-        values = {s["id"]: {"mean": 0.1 * (i + 1), "std": 0.02, "values": [0.1 * (i + 1)] * 2} for s in scores}
+        values = {
+            s["id"]: {"mean": 0.1 * (i + 1), "std": 0.02, "values": [0.1 * (i + 1)] * 2}
+            for s in scores
+        }
         systems.append({"name": name, "config": "configs/digits/vae.py", "parameters": 10**6, "nfe": 1, "sampler": {"steps": 50},
                         "training": {"steps": 10, "seconds": 70.0, "images": 640}, "scores": values,
                         "cost": {"sampling_flops_per_image": 4e6, "sampling_memory_bytes": 10**7}, "grid": "grid.png"})  # fmt: skip
@@ -86,15 +99,41 @@ def results():
 
 
 def open_in_browser(folder, frames):
-    """What the checks find in frames {id: (file, width)} of files in `folder`, and what the browser complained about."""
-    holders = "".join(f'<iframe id="{i}" src="{file}" width="{w}" height="900"></iframe>' for i, (file, w) in frames.items())
+    """What the checks find in frames {id: (file, width)} of files in `folder`, and what the browser
+    complained about.
+    """
+    holders = "".join(
+        f'<iframe id="{i}" src="{file}" width="{w}" height="900"></iframe>'
+        for i, (file, w) in frames.items()
+    )
     wrapper = folder / "wrapper.html"
     style = "<style>iframe { border: 0; }</style>"
-    wrapper.write_text(f'<!DOCTYPE html>{style}{holders}<pre id="found"></pre><script>{CHECKS}</script>', encoding="utf-8")
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    command += ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--enable-logging=stderr"]
-    command += ["--allow-file-access-from-files", f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=5000"]
-    done = subprocess.run([*command, "--dump-dom", wrapper.as_uri()], capture_output=True, text=True, timeout=60)
+    wrapper.write_text(
+        f'<!DOCTYPE html>{style}{holders}<pre id="found"></pre><script>{CHECKS}</script>',
+        encoding="utf-8",
+    )
+    command = [
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+    ]
+    command += [
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-dev-shm-usage",
+        "--enable-logging=stderr",
+    ]
+    command += [
+        "--allow-file-access-from-files",
+        f"--user-data-dir={folder / 'profile'}",
+        "--virtual-time-budget=5000",
+    ]
+    done = subprocess.run(
+        [*command, "--dump-dom", wrapper.as_uri()], capture_output=True, text=True, timeout=60
+    )
     text = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
     assert text and text[1], f"the browser gave no findings: {done.stderr[-2000:]}"
     found = json.loads(html.unescape(text[1]))
@@ -104,32 +143,70 @@ def open_in_browser(folder, frames):
 
 def test_the_report_in_a_browser(tmp_path):
     if BROWSER is None:
-        assert not os.environ.get("JAXGEN_REQUIRE_BROWSER"), "JAXGEN_REQUIRE_BROWSER is set and there is no Chromium"
+        assert not os.environ.get("JAXGEN_REQUIRE_BROWSER"), (
+            "JAXGEN_REQUIRE_BROWSER is set and there is no Chromium"
+        )
         pytest.skip("no Chromium: install the package chromium to test the report's page")
-    write_png(str(tmp_path / "grid.png"), np.random.default_rng(0).integers(0, 255, (16, 8, 8, 1)).astype(np.uint8))
+    write_png(
+        str(tmp_path / "grid.png"),
+        np.random.default_rng(0).integers(0, 255, (16, 8, 8, 1)).astype(np.uint8),
+    )
     of = results()
     page = open(report.write(of, tmp_path), encoding="utf-8").read()
-    faults = '<p style="min-width: 2000px">wide</p><p style="font-size: 7px">small</p><p style="visibility: hidden">unseen</p>'
-    faults += '<img alt="outside" src="grid.png"><img alt="broken" src="data:image/png;base64,AAAA">'
-    (tmp_path / "faulty.html").write_text(page.replace("</main>", f"{faults}</main>"), encoding="utf-8")
-    frames = {"phone": ("report.html", 390), "desk": ("report.html", 1280), "faulty": ("faulty.html", 390)}
+    faults = (
+        '<p style="min-width: 2000px">wide</p><p style="font-size: 7px">small</p><p '
+        'style="visibility: hidden">unseen</p>'
+    )
+    faults += (
+        '<img alt="outside" src="grid.png"><img alt="broken" src="data:image/png;base64,AAAA">'
+    )
+    (tmp_path / "faulty.html").write_text(
+        page.replace("</main>", f"{faults}</main>"), encoding="utf-8"
+    )
+    frames = {
+        "phone": ("report.html", 390),
+        "desk": ("report.html", 1280),
+        "faulty": ("faulty.html", 390),
+    }
     found, complaints = open_in_browser(tmp_path, frames)
 
     for frame in ("phone", "desk"):
         seen = found[frame]
-        assert seen["pictures"] == 3 + 1 + 3 and seen["broken"] == []  # grids, real images, trade-offs
-        assert seen["overflow"] == 0 and seen["wide"] == [] and seen["small"] == [] and seen["unseen"] == []
+        assert (
+            seen["pictures"] == 3 + 1 + 3 and seen["broken"] == []
+        )  # grids, real images, trade-offs
+        assert (
+            seen["overflow"] == 0
+            and seen["wide"] == []
+            and seen["small"] == []
+            and seen["unseen"] == []
+        )
         assert seen["open"] and seen["loaded"] == [] and len(set(seen["size"])) == 1
         assert seen["rows"] == {"scores": len(NAMES), "all": len(of["scores"]), "runs": len(NAMES)}
         assert seen["columns"] == len(NAMES) + 1
-        headings = ["A report", "With these requirements", "Scores", "Samples", "Trade-offs", "Training and cost", "Protocol"]
+        headings = [
+            "A report",
+            "With these requirements",
+            "Scores",
+            "Samples",
+            "Trade-offs",
+            "Training and cost",
+            "Protocol",
+        ]
         assert seen["headings"] == [*headings, "Reproduce"]
         assert "KL × 0.25 is first" in seen["text"]
         assert all(table["shift"] < 2 for table in seen["loose"]) and len(seen["loose"]) == 3
     assert all(table["scrolled"] > 50 for table in found["phone"]["loose"])
     faulty = found["faulty"]
     assert faulty["overflow"] > 1000 and [text.split()[-1] for text in faulty["wide"]] == ["wide"]
-    assert [text.split()[-1] for text in faulty["broken"]] == ["outside", "broken"]  # the first by the page's own policy
+    assert [text.split()[-1] for text in faulty["broken"]] == [
+        "outside",
+        "broken",
+    ]  # the first by the page's own policy
     assert [text.split()[-1] for text in faulty["small"]] == ["small"]
     assert [text.split()[-1] for text in faulty["unseen"]] == ["unseen"]
-    assert len(complaints) == 1 and "grid.png" in complaints[0] and "Content Security Policy" in complaints[0]
+    assert (
+        len(complaints) == 1
+        and "grid.png" in complaints[0]
+        and "Content Security Policy" in complaints[0]
+    )

@@ -1,4 +1,6 @@
-"""Bugs that other tools really had: each row is what went wrong, and a test that fails for an implementation with it."""
+"""Bugs that other tools really had: each row is what went wrong, and a test that fails for an
+implementation with it.
+"""
 
 import io
 import os
@@ -30,52 +32,73 @@ def precision_and_recall_swapped():
 
 
 def norm_over_one_axis():
-    """Over rows, or over a part of the columns: (3, 4) lies at 5 from the origin, and 12 more make 13."""
+    """Over rows, or over a part of the columns: (3, 4) lies at 5 from the origin, and 12 more make
+    13.
+    """
     assert metrics.nearest_distance([[3.0, 4.0, 12.0]], np.zeros((1, 3))) == pytest.approx([13.0])
     assert metrics.nearest_distance(np.zeros((7, 4)), np.ones((2, 4))) == pytest.approx([2.0] * 7)
 
 
 def cancellation_hides_copies():
-    """In float32, |a|^2 + |b|^2 - 2 a.b of points 1e4 from the origin is off by more than their distances."""
+    """In float32, |a|^2 + |b|^2 - 2 a.b of points 1e4 from the origin is off by more than their
+    distances.
+    """
     points = (1e4 + normal(0, 60, 32)).astype(np.float32)
     assert not metrics.nearest_distance(points, points).any()
     assert metrics.copy_rate(points[:20], points) == 1.0
     assert metrics.precision_recall(points, points) == (1.0, 1.0)
     others = (1e4 + normal(1, 60, 32)).astype(np.float32)
-    truth = np.linalg.norm(others[:, None].astype(float) - points[None].astype(float), axis=-1).min(axis=1)
+    truth = np.linalg.norm(others[:, None].astype(float) - points[None].astype(float), axis=-1).min(
+        axis=1
+    )
     np.testing.assert_allclose(metrics.nearest_distance(others, points), truth, rtol=1e-9)
     assert metrics.training_side(points, points, others) == 1.0
 
 
 def good_distance_of_copies():
-    """Copies of the training set have a better Frechet distance than fresh samples; other numbers must tell."""
+    """Copies of the training set have a better Frechet distance than fresh samples; other numbers
+    must tell.
+    """
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (1200, 3, 3, 1), dtype=np.uint8)
     train, held_out, fresh = images[:400], images[400:800], images[800:]
-    flat = {name: x.reshape(400, -1).astype(float) for name, x in (("train", train), ("held", held_out), ("fresh", fresh))}
-    assert metrics.frechet_distance(flat["train"], flat["train"]) < metrics.frechet_distance(flat["train"], flat["fresh"])
+    flat = {
+        name: x.reshape(400, -1).astype(float)
+        for name, x in (("train", train), ("held", held_out), ("fresh", fresh))
+    }
+    assert metrics.frechet_distance(flat["train"], flat["train"]) < metrics.frechet_distance(
+        flat["train"], flat["fresh"]
+    )
     assert metrics.training_side(flat["train"], flat["train"], flat["held"]) == 1.0
     assert metrics.distance_ratio(flat["train"], flat["train"], flat["held"]) == 0.0
     assert metrics.copy_rate(flat["train"], flat["train"]) == 1.0
     assert metrics.exact_copies(train, train) == 400
-    assert metrics.training_side(flat["fresh"], flat["train"], flat["held"]) == pytest.approx(0.5, abs=0.1)
+    assert metrics.training_side(flat["fresh"], flat["train"], flat["held"]) == pytest.approx(
+        0.5, abs=0.1
+    )
     assert metrics.copy_rate(flat["fresh"], flat["train"]) < 0.05
     assert metrics.exact_copies(fresh, train) == 0
 
 
 def duplicates_in_training_hide_copies():
-    """With every training image there twice, first and second neighbour of a copy are at the same distance, 0 / 0."""
+    """With every training image there twice, first and second neighbour of a copy are at the same
+    distance, 0 / 0.
+    """
     train = normal(0, 30, 5)
     assert metrics.copy_rate(train, np.concatenate([train, train])) == 1.0
     assert metrics.copy_rate(train + 1e-3, np.concatenate([train, train])) == 1.0
 
 
 def diagonal_left_in():
-    """k(x, x) is the largest entry of a row: with it the estimate for two sets of one distribution is not 0 on average."""
+    """k(x, x) is the largest entry of a row: with it the estimate for two sets of one distribution
+    is not 0 on average.
+    """
     rng = np.random.default_rng(0)
     values = [metrics.polynomial_mmd(*rng.normal(size=(2, 10, 6))) for _ in range(1000)]
     assert abs(np.mean(values)) < 4 * np.std(values) / np.sqrt(1000)
-    subsets = metrics.kernel_distance(*rng.normal(size=(2, 2000, 6)), num_subsets=400, subset_size=10)
+    subsets = metrics.kernel_distance(
+        *rng.normal(size=(2, 2000, 6)), num_subsets=400, subset_size=10
+    )
     assert abs(subsets.mean) < 5 * subsets.std / np.sqrt(400)
 
 
@@ -88,12 +111,21 @@ def subsets_with_replacement():
 
 
 def one_subset_for_all():
-    """A generator seeded anew for each subset draws the same rows every time: the spread would be 0."""
-    assert metrics.kernel_distance(normal(0, 50, 4), normal(1, 50, 4), num_subsets=5, subset_size=20).std > 1e-3
+    """A generator seeded anew for each subset draws the same rows every time: the spread would be
+    0.
+    """
+    assert (
+        metrics.kernel_distance(
+            normal(0, 50, 4), normal(1, 50, 4), num_subsets=5, subset_size=20
+        ).std
+        > 1e-3
+    )
 
 
 def coverage_with_generated_radii():
-    """One far generated point has a ball over all real ones, but no real ball holds a generated point."""
+    """One far generated point has a ball over all real ones, but no real ball holds a generated
+    point.
+    """
     real, generated = normal(0, 50, 2), 100.0 + normal(1, 50, 2)
     generated[:25] -= 300.0
     assert metrics.density_coverage(real, generated) == (0.0, 0.0)
@@ -101,7 +133,9 @@ def coverage_with_generated_radii():
 
 
 def ties_inside():
-    """With <= for <, points on the surface of a ball are inside it: on a line of integers, the next integer."""
+    """With <= for <, points on the surface of a ball are inside it: on a line of integers, the next
+    integer.
+    """
     real, generated = np.arange(10.0)[:, None], np.array([[-1.0], [10.0], [-1.0]])
     assert metrics.precision_recall(real, generated, k=1).precision == 0.0
     assert metrics.density_coverage(real, generated, k=1) == (0.0, 0.0)
@@ -111,15 +145,22 @@ def ties_inside():
 
 
 def neighbour_off_by_one():
-    """The point itself is not its first neighbour: from 0, 1, 10 the first neighbours are at 1, 1 and 9."""
+    """The point itself is not its first neighbour: from 0, 1, 10 the first neighbours are at 1, 1
+    and 9.
+    """
     real = np.array([[0.0], [1.0], [10.0]])
     inside = metrics.precision_recall(real, np.array([[1.5], [18.0], [-0.5], [30.0]]), k=1)
     assert inside.precision == 0.75
-    assert metrics.density_coverage(real, np.array([[1.5], [18.0], [-0.5], [30.0]]), k=1).density == 1.0
+    assert (
+        metrics.density_coverage(real, np.array([[1.5], [18.0], [-0.5], [30.0]]), k=1).density
+        == 1.0
+    )
 
 
 def splits_of_a_sorted_set():
-    """Ten splits of a set sorted by class hold one class each: without a shuffle the score is 1 and not 10."""
+    """Ten splits of a set sorted by class hold one class each: without a shuffle the score is 1 and
+    not 10.
+    """
     classes = np.repeat(np.arange(10), 100)
     assert metrics.inception_score(np.eye(10)[classes]).mean > 9.0
 
@@ -139,25 +180,35 @@ def covariance_with_n():
     assert metrics.frechet_distance(np.zeros((5, 1)), points) == pytest.approx(18.0)
     wide = np.concatenate([points, np.zeros((2, 4))], axis=1)  # fewer rows than columns
     assert metrics.frechet_distance(np.zeros((5, 5)), wide) == pytest.approx(18.0)
-    assert metrics.frechet_distance(points, np.repeat([[4.0], [-4.0]], 50, axis=0)) == pytest.approx(
-        (np.sqrt(18.0) - np.sqrt(1600 / 99)) ** 2
-    )
+    assert metrics.frechet_distance(
+        points, np.repeat([[4.0], [-4.0]], 50, axis=0)
+    ) == pytest.approx((np.sqrt(18.0) - np.sqrt(1600 / 99)) ** 2)
 
 
 def root_of_a_singular_product():
-    """scipy's sqrtm gives complex or infinite roots for products without full rank; a ridge in their place adds a bias."""
+    """scipy's sqrtm gives complex or infinite roots for products without full rank; a ridge in
+    their place adds a bias.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         low = normal(0, 40, 3) @ normal(1, 3, 30)
-        for a, b in ((low, low), (normal(2, 8, 30), normal(2, 8, 30)), (np.ones((9, 4)), np.ones((9, 4)))):
+        for a, b in (
+            (low, low),
+            (normal(2, 8, 30), normal(2, 8, 30)),
+            (np.ones((9, 4)), np.ones((9, 4))),
+        ):
             assert 0.0 <= metrics.frechet_distance(a, b) < 1e-9
         assert metrics.frechet_distance(low, 2 * low) == pytest.approx(
             np.sum(low.mean(axis=0) ** 2) + np.sum(np.var(low, axis=0, ddof=1)), rel=1e-9
         )
         flat = np.concatenate([normal(3, 50, 2), np.zeros((50, 2))], axis=1)
         across = np.concatenate([np.zeros((50, 2)), normal(4, 50, 2)], axis=1)
-        expected = sum(np.sum(np.var(x, axis=0, ddof=1)) for x in (flat, across))  # nothing in common: the root is 0
-        assert metrics.frechet_distance(flat - flat.mean(0), across - across.mean(0)) == pytest.approx(expected, rel=1e-9)
+        expected = sum(
+            np.sum(np.var(x, axis=0, ddof=1)) for x in (flat, across)
+        )  # nothing in common: the root is 0
+        assert metrics.frechet_distance(
+            flat - flat.mean(0), across - across.mean(0)
+        ) == pytest.approx(expected, rel=1e-9)
 
 
 def bytes_wrap_around():
@@ -175,8 +226,8 @@ def unit_range_taken_for_grey_levels():
 
 
 def density_of_grey_levels():
-    """A density may be as high as it likes on grey levels; of dequantised images it is never above their probability, so
-    that bits per dimension stay positive (Theis et al. 2016)."""
+    """A density may be as high as it likes on grey levels; of dequantised images it is never above
+    their probability, so that bits per dimension stay positive (Theis et al. 2016)."""
     spike = likelihood.build("gaussian", scale=0.1 / 127.5)
     image = jnp.full((16, 8, 8, 1), 1.0 / 127.5)
     seen = spike.observe(image, jax.random.split(jax.random.key(0), 16))
@@ -185,7 +236,9 @@ def density_of_grey_levels():
 
 
 def jpeg_samples():
-    """Files that lose a little move a distance by more than its floor; those that jaxgen writes lose nothing."""
+    """Files that lose a little move a distance by more than its floor; those that jaxgen writes
+    lose nothing.
+    """
     images = data.load("digits", "train").images
     real = data.load("digits", "validation+test")
     extract = features.build(["classifier"], data.load("digits", "train"))[0].extract
@@ -208,7 +261,10 @@ def jpeg_samples():
 def wrong_resize():
     """Nearest neighbours, or a bilinear resize without the antialias of Pillow, give other images."""
     images = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 1)), jnp.float32)
-    sizes = {mode: np.asarray(resize.resize(images, 16, mode)) for mode in ("tf1_bilinear", "pytorch_bilinear", "pil_bicubic")}
+    sizes = {
+        mode: np.asarray(resize.resize(images, 16, mode))
+        for mode in ("tf1_bilinear", "pytorch_bilinear", "pil_bicubic")
+    }
     pillow = Image.fromarray(np.asarray(images)[0, ..., 0], "F").resize((16, 16), Image.BICUBIC)
     np.testing.assert_allclose(sizes["pil_bicubic"][0, ..., 0], np.asarray(pillow), atol=1e-3)
     # halving: TensorFlow 1 takes every second pixel, PyTorch the mean of four
@@ -219,7 +275,9 @@ def wrong_resize():
 
 def grey_images_in_one_channel():
     """The red channel alone is not a grey image: all three have to be filled."""
-    weights = os.path.join(os.environ["JAXGEN_SHARED"], "weights", "fid_inception_2015_trunk_to_Mixed_7a.npz")
+    weights = os.path.join(
+        os.environ["JAXGEN_SHARED"], "weights", "fid_inception_2015_trunk_to_Mixed_7a.npz"
+    )
     if not os.path.exists(weights):
         pytest.skip(f"needs the Inception trunk at {weights}")
     extract = inception.extractor(weights, 64).extract

@@ -19,7 +19,9 @@ def config():
 
 
 def test_bits_per_dimension_of_a_density_count_the_width_of_a_grey_level(config):
-    """A uniform density 1/2 on [-1, 1] gives each of the 255 intervals between grey levels 1/255: log2(255) bits a pixel."""
+    """A uniform density 1/2 on [-1, 1] gives each of the 255 intervals between grey levels 1/255:
+    log2(255) bits a pixel.
+    """
 
     def log_prob(variables, batch, keys):
         return LogProb(jnp.full(len(keys), 64 * np.log(0.5)), "exact", "gaussian")
@@ -31,7 +33,9 @@ def test_bits_per_dimension_of_a_density_count_the_width_of_a_grey_level(config)
 
 
 def test_reconstruction_of_a_model_that_adds_a_constant_has_its_square_as_error(config):
-    """x + 6 / 127.5 in [-1, 1] is 6 grey levels brighter: an error of 36 where no pixel leaves the range."""
+    """x + 6 / 127.5 in [-1, 1] is 6 grey levels brighter: an error of 36 where no pixel leaves the
+    range.
+    """
 
     def family(shift):
         return Family((), None, None, None, {}, None, encode=lambda v, batch, keys: batch["image"],
@@ -40,7 +44,16 @@ def test_reconstruction_of_a_model_that_adds_a_constant_has_its_square_as_error(
     source = load_source(config, "test")
     source = source._replace(images=np.minimum(source.images, 200))
     found = likelihood.reconstruction(config, family(6.0), {}, source)
-    assert found["mse"] == pytest.approx(36.0) and found["psnr"] == pytest.approx(20 * np.log10(255 / 6))
+    assert found["mse"] == pytest.approx(36.0) and found["psnr"] == pytest.approx(
+        20 * np.log10(255 / 6)
+    )
     perfect = likelihood.reconstruction(config, family(0.0), {}, source)
-    assert perfect["mse"] == 0.0 and perfect["ssim"] == pytest.approx(1.0) and np.isfinite(perfect["psnr"])
-    assert likelihood.reconstruction(config, Family((), None, None, None, {}, None), {}, source) is None
+    assert (
+        perfect["mse"] == 0.0
+        and perfect["ssim"] == pytest.approx(1.0)
+        and np.isfinite(perfect["psnr"])
+    )
+    assert (
+        likelihood.reconstruction(config, Family((), None, None, None, {}, None), {}, source)
+        is None
+    )

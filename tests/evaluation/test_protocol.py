@@ -33,7 +33,9 @@ def refs(cache):
 
 
 def test_real_digits_score_as_published_for_this_classifier(refs):
-    """The share of one real half that the judge of the other is sure of is about 0.89 to 0.93, depending on the halves."""
+    """The share of one real half that the judge of the other is sure of is about 0.89 to 0.93,
+    depending on the halves.
+    """
     floor = refs.floors
     assert 0.88 < floor["confident"]["mean"] < 0.95
     assert floor["smallest_class"]["mean"] > 0.09
@@ -41,7 +43,9 @@ def test_real_digits_score_as_published_for_this_classifier(refs):
 
 
 def test_real_images_that_no_model_has_seen_pass_the_checks(refs):
-    """Held-out images lie on the training side as often as chance has it, whose spread over 449 images is 2.4 %."""
+    """Held-out images lie on the training side as often as chance has it, whose spread over 449
+    images is 2.4 %.
+    """
     floor = refs.floors
     assert abs(floor["train_side"]["mean"] - 0.5) < 0.1 and floor["train_side"]["std"] < 0.1
     assert abs(floor["distance_ratio"]["mean"] - 1.0) < 0.05
@@ -50,7 +54,9 @@ def test_real_images_that_no_model_has_seen_pass_the_checks(refs):
 
 
 def test_the_floor_has_the_size_of_the_samples_and_shares_no_image_with_the_reference(refs):
-    assert refs.size == 898 == len(refs.train.images)  # of the 1,000 samples asked for, as many as there are other real images
+    assert (
+        refs.size == 898 == len(refs.train.images)
+    )  # of the 1,000 samples asked for, as many as there are other real images
     reference = {image.tobytes() for image in refs.real.images}
     for real, other in refs.floor:
         assert len(other.images) == refs.size and len(real.images) == 899
@@ -62,7 +68,9 @@ def test_floors_of_a_large_set_are_disjoint_draws():
     refs = protocol.references(config, load_source)
     drawn = [{image.tobytes() for image in other.images} for _, other in refs.floor]
     assert len(drawn) == 3 and not drawn[0] & drawn[1] and not drawn[1] & drawn[2]
-    assert all(score["std"] > 0 for name, score in refs.floors.items() if name.startswith("frechet"))
+    assert all(
+        score["std"] > 0 for name, score in refs.floors.items() if name.startswith("frechet")
+    )
 
 
 def test_the_training_split_can_be_the_reference():
@@ -83,15 +91,28 @@ def test_without_other_images_the_floor_is_half_against_half():
 def test_noise_copies_and_collapse_are_told_apart(refs):
     rng = np.random.default_rng(0)
     noise = protocol.score_samples(rng.integers(0, 256, (200, 8, 8, 1), dtype=np.uint8), refs)
-    assert noise["confident"] < 0.2 and noise["coverage"] < 0.2 and noise["copies"] == 0 and noise["precision_pca64"] < 0.2
+    assert (
+        noise["confident"] < 0.2
+        and noise["coverage"] < 0.2
+        and noise["copies"] == 0
+        and noise["precision_pca64"] < 0.2
+    )
     copies = protocol.score_samples(refs.train.images[:200], refs)
     assert copies["copies"] == 200 and copies["train_side"] == 1.0
     assert copies["copy_rate"] == 1.0 and copies["distance_ratio"] == 0.0
     held_out = protocol.score_samples(refs.held_out.images[:200], refs)
     assert held_out["train_side"] == 0.0 and held_out["copies"] == 0 and held_out["duplicates"] == 0
     collapsed = protocol.score_samples(np.repeat(refs.held_out.images[:1], 200, axis=0), refs)
-    assert collapsed["smallest_class"] == 0.0 and collapsed["coverage"] < 0.05 and collapsed["duplicates"] > 0
-    assert collapsed["class_distance"] > 0.8 and collapsed["vendi"] == pytest.approx(1.0) and collapsed["ms_ssim"] == 1.0
+    assert (
+        collapsed["smallest_class"] == 0.0
+        and collapsed["coverage"] < 0.05
+        and collapsed["duplicates"] > 0
+    )
+    assert (
+        collapsed["class_distance"] > 0.8
+        and collapsed["vendi"] == pytest.approx(1.0)
+        and collapsed["ms_ssim"] == 1.0
+    )
 
 
 def test_a_judge_never_saw_what_models_train_on(refs):
@@ -100,7 +121,9 @@ def test_a_judge_never_saw_what_models_train_on(refs):
 
 
 def test_a_single_file_has_the_spread_of_a_binomial(refs):
-    """The share of a yes or no over n images has the standard deviation sqrt(p (1 - p) / n), which the jackknife estimates."""
+    """The share of a yes or no over n images has the standard deviation sqrt(p (1 - p) / n), which
+    the jackknife estimates.
+    """
     images = refs.train.images
     found = protocol.evaluate_samples({"a.npz": images}, refs)["scores"]["confident"]
     p = found["mean"]
@@ -147,11 +170,15 @@ def test_seeds_that_give_no_spread_are_refused(seeds):
 )
 def test_files_with_too_few_images_are_named(refs, sets, num, message):
     with pytest.raises(InputError, match=message):
-        protocol.evaluate_samples({name: refs.train.images[:n] for name, n in sets.items()}, refs, num)
+        protocol.evaluate_samples(
+            {name: refs.train.images[:n] for name, n in sets.items()}, refs, num
+        )
 
 
 def test_a_file_sorted_by_class_is_compared_like_any_other():
-    """Where there are fewer real images for a floor than samples, those compared are drawn from all classes."""
+    """Where there are fewer real images for a floor than samples, those compared are drawn from all
+    classes.
+    """
     train = data.load("digits", "train")
     by_class = train.images[np.argsort(train.labels, kind="stable")]
     real, other = data.load("digits", "validation+test"), data.load("digits", "train[:200]")
@@ -162,13 +189,19 @@ def test_a_file_sorted_by_class_is_compared_like_any_other():
 
 
 def test_all_samples_enter_the_scores_that_say_so():
-    """The Frechet distance of published results: every sample against every reference image, here by scipy."""
-    real, other, samples = (data.load("digits", split) for split in ("validation+test", "train[:100]", "train"))
+    """The Frechet distance of published results: every sample against every reference image, here
+    by scipy.
+    """
+    real, other, samples = (
+        data.load("digits", split) for split in ("validation+test", "train[:100]", "train")
+    )
     refs = protocol.build(real, other, config_lib.default().evaluation, train=other, held_out=real)
     made = protocol.evaluate_samples({"a.npz": samples.images}, refs)
     assert made["protocol"]["images in a comparison of sets"] == 100
     a, b = (refs.extractors[1].extract(x.images).vectors for x in (real, samples))
-    root = np.sqrt(np.maximum(linalg.eigvals(np.cov(a.T) @ np.cov(b.T)).real, 0.0)).sum()  # of its trace
+    root = np.sqrt(
+        np.maximum(linalg.eigvals(np.cov(a.T) @ np.cov(b.T)).real, 0.0)
+    ).sum()  # of its trace
     expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(np.cov(a.T) + np.cov(b.T)) - 2 * root
     score = made["scores"]["frechet_all_pca64"]
     assert score["mean"] == pytest.approx(expected, rel=1e-6)
@@ -181,11 +214,20 @@ def test_a_record_is_strict_json(tmp_path):
     """Samples that are held-out images are infinitely nearer to them than to the training images."""
     summed = record.summary([np.inf, np.inf])
     record.write({"scores": {"distance_ratio": summed}, "n": np.int64(3)}, str(tmp_path / "a.json"))
+
     def fail(name):
         raise AssertionError(f"{name} is no JSON")
+
     read = json.loads((tmp_path / "a.json").read_text(), parse_constant=fail)
-    assert read == {"scores": {"distance_ratio": {"mean": None, "std": None, "values": [None, None]}}, "n": 3}
+    assert read == {
+        "scores": {"distance_ratio": {"mean": None, "std": None, "values": [None, None]}},
+        "n": 3,
+    }
 
 
 def test_summary_is_mean_and_sample_standard_deviation():
-    assert record.summary([1.0, 3.0]) == {"mean": 2.0, "std": pytest.approx(np.sqrt(2.0)), "values": [1.0, 3.0]}
+    assert record.summary([1.0, 3.0]) == {
+        "mean": 2.0,
+        "std": pytest.approx(np.sqrt(2.0)),
+        "values": [1.0, 3.0],
+    }

@@ -1,4 +1,6 @@
-"""Ranks, fronts, floors and requirements on constructed results, against answers worked out by hand or by brute force."""
+"""Ranks, fronts, floors and requirements on constructed results, against answers worked out by hand
+or by brute force.
+"""
 
 import itertools
 
@@ -28,7 +30,12 @@ def results(**systems):
     rows = []
     for name, values in systems.items():
         named = zip(("fd", "ms", "coverage", "kid"), values)
-        rows.append({"name": name, "scores": {k: {"mean": v, "std": 0.01} for k, v in named if v is not None}})
+        rows.append(
+            {
+                "name": name,
+                "scores": {k: {"mean": v, "std": 0.01} for k, v in named if v is not None},
+            }
+        )
     return {"systems": rows, "scores": SCORES}
 
 
@@ -41,12 +48,19 @@ def starting(lines, label):
 
 def test_values_as_text():
     assert ranking.number(0.975, COVER) == "97.5" and ranking.amount(0.975, COVER) == "97.5 %"
-    assert ranking.number(None, FD) == "–" and ranking.number(12.345, FD) == "12.35" and ranking.number(0.0, FD) == "0.00"
+    assert (
+        ranking.number(None, FD) == "–"
+        and ranking.number(12.345, FD) == "12.35"
+        and ranking.number(0.0, FD) == "0.00"
+    )
     # where the digits would leave fewer than two significant ones
     assert ranking.number(0.0034, MS) == "0.0034" and ranking.number(0.00299, MS) == "0.0030"
     assert ranking.number(0.0079, COVER) == "0.79" and ranking.number(2e-6, KID) == "2.0e-06"
     assert ranking.number(3.0, COPIES) == "3" and ranking.number(1 / 3, COPIES) == "0.33"
-    assert ranking.error(0.0047, 0.975, COVER) == "±0.5" and ranking.error(0.0001, 1.0, FD) == "±0.0001"
+    assert (
+        ranking.error(0.0047, 0.975, COVER) == "±0.5"
+        and ranking.error(0.0001, 1.0, FD) == "±0.0001"
+    )
     assert ranking.error(0.0, 1.0, FD) == "" and ranking.error(0.1, None, FD) == ""
 
 
@@ -62,7 +76,9 @@ def test_against_the_floor():
 def test_the_front_is_the_one_of_brute_force():
     rng = np.random.default_rng(0)
     for _ in range(20):
-        values = rng.integers(0, 4, (6, 3)).astype(float)  # few values, so that ties and equal systems come about
+        values = rng.integers(0, 4, (6, 3)).astype(
+            float
+        )  # few values, so that ties and equal systems come about
         of = results(**{f"s{i}": (*row, None) for i, row in enumerate(values)})
         better = values * [-1, -1, 1]
         expected = {f"s{i}": [] for i in range(6)}
@@ -75,7 +91,9 @@ def test_the_front_is_the_one_of_brute_force():
 def test_only_main_scores_lead():
     swapped = {**THREE, "scores": [KID, *SCORES[:3]]}
     assert [s["id"] for s in ranking.leading_scores(swapped)] == ["fd", "ms", "coverage"]
-    assert ranking.main_scores(swapped, "quality") == [FD] and ranking.scores_of(swapped, "quality") == [KID, FD]
+    assert ranking.main_scores(swapped, "quality") == [FD] and ranking.scores_of(
+        swapped, "quality"
+    ) == [KID, FD]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +112,10 @@ def test_requirements_are_read(text, expected):
     assert (name, sign) == expected[:2] and bound == pytest.approx(expected[2], rel=1e-12)
 
 
-@pytest.mark.parametrize("text", ["", "coverage", "coverage=0.8", "coverage=>0.8", "<=5", "a<=b", "a<=5ms", "a<=nan", "1<a<=2"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "coverage", "coverage=0.8", "coverage=>0.8", "<=5", "a<=b", "a<=5ms", "a<=nan", "1<a<=2"],
+)
 def test_text_that_is_no_requirement(text):
     with pytest.raises(InputError, match=r"cannot read the requirement.*latency_ms<=5") as caught:
         ranking.requirement(text)
@@ -102,7 +123,9 @@ def test_text_that_is_no_requirement(text):
 
 
 def test_requirements_that_the_scores_do_not_allow():
-    with pytest.raises(InputError, match=r"did you mean coverage\? \(known: copies, coverage, fd, kid, ms\)"):
+    with pytest.raises(
+        InputError, match=r"did you mean coverage\? \(known: copies, coverage, fd, kid, ms\)"
+    ):
         ranking.pick(THREE, ["covrage>=0.8"])
     with pytest.raises(InputError, match="known: copies, coverage, fd, kid, ms"):
         ranking.pick(THREE, ["zzz>=0.8"])
@@ -115,25 +138,40 @@ def test_requirements_that_the_scores_do_not_allow():
 def test_the_best_of_the_front_that_meets_all_comes_first():
     lines = ranking.pick(THREE, ["coverage>=85%", "ms<=10"])
     assert lines[0] == "Required: coverage at least 85 % and ms at most 10 ms, by the means."
-    assert starting(lines, "First") == ["good, the best of the 2 systems of the Pareto front that meet all (fd 1.00)."]
-    assert starting(lines, "Next") == ["fast with 2.00; better than good in ms (0.100 ms against 5.000 ms)."]
+    assert starting(lines, "First") == [
+        "good, the best of the 2 systems of the Pareto front that meet all (fd 1.00)."
+    ]
+    assert starting(lines, "Next") == [
+        "fast with 2.00; better than good in ms (0.100 ms against 5.000 ms)."
+    ]
     assert starting(lines, "Out") == ["worse with coverage 80.0 % (at least 85 %)."]
     lines = ranking.pick(THREE, ["ms<=1"])
-    assert starting(lines, "First") == ["fast, the only system of the Pareto front that meets all (fd 2.00)."]
-    assert starting(lines, "Out") == ["good with ms 5.000 ms (at most 1 ms).", "worse with ms 6.000 ms (at most 1 ms)."]
+    assert starting(lines, "First") == [
+        "fast, the only system of the Pareto front that meets all (fd 2.00)."
+    ]
+    assert starting(lines, "Out") == [
+        "good with ms 5.000 ms (at most 1 ms).",
+        "worse with ms 6.000 ms (at most 1 ms).",
+    ]
     assert ranking.pick(THREE, []) == []
 
 
 def test_a_system_that_meets_all_behind_the_front():
     lines = ranking.pick(THREE, ["coverage>=0.8"])  # at the bound is met
-    assert starting(lines, "First") == ["good, the best of the 2 systems of the Pareto front that meet all (fd 1.00)."]
-    assert starting(lines, "Also") == ["worse meets all, but good and fast are at least as good in every corner."]
+    assert starting(lines, "First") == [
+        "good, the best of the 2 systems of the Pareto front that meet all (fd 1.00)."
+    ]
+    assert starting(lines, "Also") == [
+        "worse meets all, but good and fast are at least as good in every corner."
+    ]
     assert starting(ranking.pick(THREE, ["fd<=1"]), "First")[0].startswith("good, the only")
     assert starting(ranking.pick(THREE, ["fd<1"]), "First") == ["no system meets all requirements."]
     lines = ranking.pick(THREE, ["kid>0.25"])
     assert starting(lines, "First") == ["worse, the only system that meets all (fd 3.00)."]
     (said,) = starting(lines, "Pareto")
-    assert "no system of the front meets all" in said and "good and fast are at least as good" in said
+    assert (
+        "no system of the front meets all" in said and "good and fast are at least as good" in said
+    )
 
 
 def test_no_system_meets_all():
@@ -142,9 +180,15 @@ def test_no_system_meets_all():
     assert starting(lines, "Nearest") == ["good with coverage 95.0 % (more than 95 %)."]
     assert [line.split()[0] for line in starting(lines, "Out")] == ["fast", "worse"]
     # the fewest misses come first, then the smallest beside the bound
-    of = results(far=(9.0, 9.0, 0.9, None), close=(1.0, 1.2, 0.9, None), middle=(1.0, 4.0, 0.9, None))
+    of = results(
+        far=(9.0, 9.0, 0.9, None), close=(1.0, 1.2, 0.9, None), middle=(1.0, 4.0, 0.9, None)
+    )
     lines = ranking.pick(of, ["ms<=1", "fd<=2"])
-    assert [line.split()[:2] for line in lines[2:]] == [["Nearest:", "close"], ["Out:", "middle"], ["Out:", "far"]]
+    assert [line.split()[:2] for line in lines[2:]] == [
+        ["Nearest:", "close"],
+        ["Out:", "middle"],
+        ["Out:", "far"],
+    ]
     # values that round to the bound get digits until they differ from it
     (said,) = starting(ranking.pick(results(a=(1.0004, 1.0, 0.9, 0.1)), ["fd<=1"]), "Nearest")
     assert said == "a with fd 1.0004 (at most 1)."
@@ -154,4 +198,6 @@ def test_a_missing_score_fails():
     of = results(a=(1.0, 1.0, None, 0.1), b=(2.0, 1.0, float("nan"), 0.1), c=(3.0, 1.0, 0.5, 0.1))
     lines = ranking.pick(of, ["coverage>=10%"])
     assert starting(lines, "First")[0].startswith("c, the only system")
-    assert starting(lines, "Out") == [f"{name} with no score for coverage (at least 10 %)." for name in "ab"]
+    assert starting(lines, "Out") == [
+        f"{name} with no score for coverage (at least 10 %)." for name in "ab"
+    ]

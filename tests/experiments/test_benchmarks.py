@@ -41,8 +41,13 @@ def test_the_input_benchmark_measures_streams_and_the_device(script, tmp_path):
 
 
 def test_the_ratio_is_taken_repeat_by_repeat(script):
-    common, counts = script("benchmark_common"), {"a": iter([2.0, 8.0, 6.0]), "b": iter([1.0, 4.0, 6.0])}
-    measured = common.interleave({name: lambda values=values: next(values) for name, values in counts.items()}, 3)
+    common, counts = (
+        script("benchmark_common"),
+        {"a": iter([2.0, 8.0, 6.0]), "b": iter([1.0, 4.0, 6.0])},
+    )
+    measured = common.interleave(
+        {name: lambda values=values: next(values) for name, values in counts.items()}, 3
+    )
     assert measured == {"a": [2.0, 8.0, 6.0], "b": [1.0, 4.0, 6.0]}
     assert common.compare(measured, "a", "b") == {"median": 2.0, "lowest": 1.0, "highest": 2.0}
 
@@ -72,7 +77,10 @@ def test_both_sides_of_the_benchmark_train(benchmark):
 
 def test_a_side_that_cannot_run_is_reported(script):
     missing = {}
-    makers = {"a": (functools.partial, float), "b": (functools.partial, None)}  # a measures how many steps it was given
+    makers = {
+        "a": (functools.partial, float),
+        "b": (functools.partial, None),
+    }  # a measures how many steps it was given
     rates, steps = script("benchmark_common").race(makers, repeats=2, seconds=0, missing=missing)
     assert rates == {"a": [1.0, 1.0]} and steps == {"a": 1}
     assert missing["b"].startswith("TypeError")
@@ -92,7 +100,11 @@ def test_a_run_that_is_killed_ends_in_the_same_bits(tmp_path):
     run("kill", "--smoke", f"--out={tmp_path}/kill.json")
     record = json.loads((tmp_path / "kill.json").read_text())
     counts = record["counts"]["all"]
-    assert counts["kills"] == 4 == sum(counts[phase] for phase in ("start", "compile", "train", "save", "delete"))
+    assert (
+        counts["kills"]
+        == 4
+        == sum(counts[phase] for phase in ("start", "compile", "train", "save", "delete"))
+    )
     assert counts["failures"] == 0
 
 
@@ -100,7 +112,10 @@ def test_a_run_that_is_killed_ends_in_the_same_bits(tmp_path):
 def test_the_startup_benchmark_measures_the_command(tmp_path):
     run("benchmark_startup", "--smoke", f"--out={tmp_path}/startup.json")
     record = json.loads((tmp_path / "startup.json").read_text())
-    assert 0 < record["processor_seconds"]["vae"][0] and 0 < record["seconds"]["vae"][0] < record["cold"]["vae"]["seconds"] * 3
+    assert (
+        0 < record["processor_seconds"]["vae"][0]
+        and 0 < record["seconds"]["vae"][0] < record["cold"]["vae"]["seconds"] * 3
+    )
 
 
 def test_scaling_counts_what_crosses_and_what_is_gathered_at_once(script, tmp_path):

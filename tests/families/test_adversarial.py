@@ -44,7 +44,9 @@ def test_sample_i_depends_on_its_key_and_label_alone(classes):
     every = draw(k, label)
     assert every.shape == (8, *SHAPE) and np.abs(every).max() < 1 and family.nfe() == 1
     for part in (slice(2, 5), slice(6, 7)):
-        np.testing.assert_allclose(draw(k[part], None if label is None else label[part]), every[part], atol=1e-5)
+        np.testing.assert_allclose(
+            draw(k[part], None if label is None else label[part]), every[part], atol=1e-5
+        )
     if classes:
         assert np.abs(draw(k, (label + 1) % 3) - every).max(axis=(1, 2, 3)).min() > 1e-4
 
@@ -52,11 +54,25 @@ def test_sample_i_depends_on_its_key_and_label_alone(classes):
 def test_latents_are_standard_normal():
     """Through a generator that copies its latent: tanh^-1 of the samples."""
     family, variables = gan()
-    body = {"kernel": jnp.hstack([jnp.eye(5), -jnp.eye(5), jnp.zeros((5, 6))]), "bias": jnp.zeros(16)}
-    copy = jnp.zeros((16, 32)).at[jnp.arange(5), jnp.arange(5)].set(0.5).at[5 + jnp.arange(5), jnp.arange(5)].set(-0.5)
+    body = {
+        "kernel": jnp.hstack([jnp.eye(5), -jnp.eye(5), jnp.zeros((5, 6))]),
+        "bias": jnp.zeros(16),
+    }
+    copy = (
+        jnp.zeros((16, 32))
+        .at[jnp.arange(5), jnp.arange(5)]
+        .set(0.5)
+        .at[5 + jnp.arange(5), jnp.arange(5)]
+        .set(-0.5)
+    )
     generator = {"body": {"dense_0": body}, "out": {"kernel": copy, "bias": jnp.zeros(32)}}
     variables = {**variables, "params": {**variables["params"], "generator": generator}}
-    z = 2 * np.arctanh(np.float64(jax.jit(family.sample)(variables, keys(10_000)))).reshape(-1, 32)[:, :5]
+    z = (
+        2
+        * np.arctanh(np.float64(jax.jit(family.sample)(variables, keys(10_000)))).reshape(-1, 32)[
+            :, :5
+        ]
+    )
     np.testing.assert_allclose(z.mean(0), 0, atol=0.05)
     np.testing.assert_allclose(np.cov(z.T), np.eye(5), atol=0.07)
 
@@ -64,7 +80,9 @@ def test_latents_are_standard_normal():
 @pytest.mark.parametrize("classes", [0, 3])
 def test_outputs_hold_what_adversarial_terms_need_and_examples_do_not_mix(classes):
     family, variables = gan(classes)
-    rows = objective.build("m", {n: {} for n in ("critic", "adversarial", "r1", "r2", "gradient_penalty")})
+    rows = objective.build(
+        "m", {n: {} for n in ("critic", "adversarial", "r1", "r2", "gradient_penalty")}
+    )
     # scores of a relativistic pair couple image i with sample i, nothing else
     rows += objective.build("m", {"paired": {"term": "critic", "loss": "relativistic"}})
     data = images(8)
@@ -89,7 +107,9 @@ def test_spectral_state_moves_once_a_forward_in_training_and_never_else():
     _, variables = gan()
     trained, evaluated = new_state(variables, True), new_state(variables, False)
     pairs = zip(jax.tree.leaves(variables["state"]), jax.tree.leaves(trained), strict=True)
-    moved = [np.abs(a - b).max() > 1e-4 for a, b in pairs if a.size > 1]  # the score's vector has one entry: 1 or -1
+    moved = [
+        np.abs(a - b).max() > 1e-4 for a, b in pairs if a.size > 1
+    ]  # the score's vector has one entry: 1 or -1
     assert len(moved) == 2 and all(moved)
     assert jax.tree.all(jax.tree.map(jnp.array_equal, variables["state"], evaluated))
 
@@ -99,7 +119,9 @@ def test_a_critic_with_spectral_norm_has_slope_one_at_most():
     for _ in range(20):  # power iterations
         variables = {**variables, "state": new_state(variables, True)}
     r1 = objective.terms()["r1"]()
-    squared = 2 * np.asarray(jax.jit(lambda v: r1(family.forward(v, images(8), keys(8), False)[0]))(variables))
+    squared = 2 * np.asarray(
+        jax.jit(lambda v: r1(family.forward(v, images(8), keys(8), False)[0]))(variables)
+    )
     assert squared.max() <= 1.01 and squared.max() > 1e-4
 
 

@@ -15,7 +15,9 @@ from jaxgen.families.base import named_key
 from jaxgen.losses import elbo, likelihood, objective
 
 SHAPE, PIXELS, LATENT, NOISE = (2, 2, 1), 4, 2, 0.3
-W = np.array([[1, 1, 1, 1], [1, -1, 1, -1]]).T * np.array([0.25, 0.1])  # orthogonal columns: a diagonal posterior
+W = np.array([[1, 1, 1, 1], [1, -1, 1, -1]]).T * np.array(
+    [0.25, 0.1]
+)  # orthogonal columns: a diagonal posterior
 B = np.array([0.1, -0.2, 0.0, 0.3])
 EVIDENCE = multivariate_normal(B, W @ W.T + NOISE**2 * np.eye(PIXELS))
 PRECISION = np.eye(LATENT) + W.T @ W / NOISE**2
@@ -39,7 +41,12 @@ def linear(matrix, bias):
     """Parameters of a one-layer ReLU MLP that is x @ matrix + bias: relu(x) - relu(-x) = x."""
     size = len(matrix)
     return {
-        "body": {"dense_0": {"kernel": jnp.hstack([jnp.eye(size), -jnp.eye(size)]), "bias": jnp.zeros(2 * size)}},
+        "body": {
+            "dense_0": {
+                "kernel": jnp.hstack([jnp.eye(size), -jnp.eye(size)]),
+                "bias": jnp.zeros(2 * size),
+            }
+        },
         "out": {"kernel": jnp.float32(np.vstack([matrix, -matrix])), "bias": jnp.float32(bias)},
     }
 
@@ -51,7 +58,9 @@ def linear_gaussian(gain=GAIN, variance=VARIANCE):
         encoder=dict(name="mlp_encoder", hidden=(2 * PIXELS,)),
         decoder=dict(name="mlp_decoder", hidden=(2 * LATENT,)),
     )
-    encoder = linear(np.hstack([gain, np.zeros((PIXELS, LATENT))]), np.concatenate([-B @ gain, np.log(variance)]))
+    encoder = linear(
+        np.hstack([gain, np.zeros((PIXELS, LATENT))]), np.concatenate([-B @ gain, np.log(variance)])
+    )
     variables = {"params": {"encoder": encoder, "decoder": linear(W.T, B)}, "state": {}}
     fresh = jax.eval_shape(family.init, jax.random.key(0), batch(1))
     assert jax.tree.map(jnp.shape, fresh) == jax.tree.map(jnp.shape, variables)
@@ -65,12 +74,16 @@ def batch(n, seed=0):
 
 def seen(data, keys):
     """The images after dequantisation: what the density is a density of."""
-    x = likelihood.build("gaussian", scale=NOISE, squash=False).observe(data["image"], named_key(keys, "observe"))
+    x = likelihood.build("gaussian", scale=NOISE, squash=False).observe(
+        data["image"], named_key(keys, "observe")
+    )
     return np.float64(x).reshape(-1, PIXELS)
 
 
 def bound(family, variables, data, keys, num_samples):
-    return np.asarray(jax.jit(lambda k: family.log_prob(variables, data, k, num_samples=num_samples).nats)(keys))
+    return np.asarray(
+        jax.jit(lambda k: family.log_prob(variables, data, k, num_samples=num_samples).nats)(keys)
+    )
 
 
 @pytest.mark.parametrize("num_samples", [1, 7])
@@ -103,7 +116,9 @@ def test_reconstruction_and_kl_are_the_evidence_in_expectation():
 def test_with_a_wrong_posterior_the_bound_rises_with_the_samples_to_the_evidence():
     mean_shift = 0.2 * np.ones(LATENT)
     family, variables = linear_gaussian(GAIN, 2 * VARIANCE)
-    variables["params"]["encoder"]["out"]["bias"] += jnp.concatenate([jnp.float32(mean_shift), jnp.zeros(LATENT)])
+    variables["params"]["encoder"]["out"]["bias"] += jnp.concatenate(
+        [jnp.float32(mean_shift), jnp.zeros(LATENT)]
+    )
     n = 1024
     data, k = batch(n), keys(n)
     gaps = EVIDENCE.logpdf(seen(data, k))[:, None] - np.stack(
@@ -118,14 +133,18 @@ def test_with_a_wrong_posterior_the_bound_rises_with_the_samples_to_the_evidence
 
 def test_log_prob_says_what_it_is():
     family, variables = linear_gaussian()
-    value = family.log_prob(variables, batch(2), keys(2))  # not compiled: text cannot leave a compiled function
+    value = family.log_prob(
+        variables, batch(2), keys(2)
+    )  # not compiled: text cannot leave a compiled function
     assert (value.kind, value.of, value.nats.shape) == ("lower bound", "gaussian", (2,))
 
 
 def test_encode_is_the_posterior_mean_and_decode_the_mean_image():
     family, variables = linear_gaussian()
     data, k = batch(5), keys(5)
-    np.testing.assert_allclose(jax.jit(family.encode)(variables, data, k), (seen(data, k) - B) @ GAIN, atol=1e-5)
+    np.testing.assert_allclose(
+        jax.jit(family.encode)(variables, data, k), (seen(data, k) - B) @ GAIN, atol=1e-5
+    )
     z = np.random.default_rng(0).normal(size=(5, LATENT))
     image = family.decode(variables, jnp.float32(z)).reshape(5, -1)
     np.testing.assert_allclose(image, np.clip(z @ W.T + B, -1, 1), atol=1e-5)
@@ -135,7 +154,9 @@ def test_samples_have_the_models_mean_and_covariance():
     family, variables = linear_gaussian()
     samples = np.asarray(jax.jit(family.sample)(variables, keys(20_000))).reshape(-1, PIXELS)
     np.testing.assert_allclose(samples.mean(0), B, atol=0.01)
-    np.testing.assert_allclose(np.cov(samples.T), W @ W.T, atol=0.005)  # the mean image: without the pixel noise
+    np.testing.assert_allclose(
+        np.cov(samples.T), W @ W.T, atol=0.005
+    )  # the mean image: without the pixel noise
     assert family.nfe() == 1
 
 
@@ -162,13 +183,18 @@ def forward(family, variables, sign=1, train=False):
     @jax.jit
     def run(variables):
         outputs, state = family.forward(variables, data, keys(4), train)
-        return {**{k: v for k, v in outputs.items() if k != "keys" and not callable(v)}, "state": state}
+        return {
+            **{k: v for k, v in outputs.items() if k != "keys" and not callable(v)},
+            "state": state,
+        }
 
     return run(variables)
 
 
 def images(n, label=True):
-    data = {"image": jnp.float32(np.random.default_rng(1).integers(0, 256, (n, 4, 4, 1)) / 127.5 - 1)}
+    data = {
+        "image": jnp.float32(np.random.default_rng(1).integers(0, 256, (n, 4, 4, 1)) / 127.5 - 1)
+    }
     return {**data, "label": jnp.arange(n) % 3} if label else data
 
 
@@ -180,7 +206,9 @@ def test_sample_i_depends_on_its_key_and_label_alone(classes):
     every = draw(k, label)
     assert every.shape == (8, 4, 4, 1)
     for part in (slice(2, 5), slice(6, 7)):
-        np.testing.assert_allclose(draw(k[part], None if label is None else label[part]), every[part], atol=1e-5)
+        np.testing.assert_allclose(
+            draw(k[part], None if label is None else label[part]), every[part], atol=1e-5
+        )
     if classes:
         assert np.abs(draw(k, (label + 1) % 3) - every).max(axis=(1, 2, 3)).min() > 1e-4
 
@@ -188,11 +216,15 @@ def test_sample_i_depends_on_its_key_and_label_alone(classes):
 @pytest.mark.parametrize("observation", ["bernoulli", "gaussian", "discretized_logistic"])
 def test_an_examples_losses_do_not_depend_on_its_batch(observation):
     family, variables = vae(observation)
-    rows = objective.build("m", {"reconstruction": {}, "kl": {}, "importance_weighted": {"num_samples": 3}})
+    rows = objective.build(
+        "m", {"reconstruction": {}, "kl": {}, "importance_weighted": {"num_samples": 3}}
+    )
 
     @jax.jit
     def values(image, keys):
-        return objective.evaluate(rows, family.forward(variables, {"image": image}, keys, True)[0], len(image))
+        return objective.evaluate(
+            rows, family.forward(variables, {"image": image}, keys, True)[0], len(image)
+        )
 
     data, k = images(8)["image"], keys(8)
     every, some = values(data, k), values(data[3:6], k[3:6])
@@ -249,7 +281,9 @@ def vae_gan():
 
 def test_a_vae_gan_gives_all_that_its_terms_need():
     family, variables = vae_gan()
-    assert family.networks == ("encoder", "decoder", "critic") and set(variables["params"]) == set(family.networks)
+    assert family.networks == ("encoder", "decoder", "critic") and set(variables["params"]) == set(
+        family.networks
+    )
     names = set(objective.terms()) - {"denoising", "variational_bound"}
     rows = objective.build("m", {n: {} for n in sorted(names)})
 
@@ -264,7 +298,9 @@ def test_a_vae_gan_gives_all_that_its_terms_need():
         assert value.shape == (4,) and np.isfinite(value).all(), name
     np.testing.assert_allclose(again, score, rtol=1e-5)
     pairs = zip(jax.tree.leaves(variables["state"]), jax.tree.leaves(state), strict=True)
-    moved = [np.abs(a - b).max() > 0 for a, b in pairs if a.size > 1]  # the score's vector has one entry: 1 or -1
+    moved = [
+        np.abs(a - b).max() > 0 for a, b in pairs if a.size > 1
+    ]  # the score's vector has one entry: 1 or -1
     assert moved and all(moved)
 
 

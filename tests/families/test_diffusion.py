@@ -1,4 +1,6 @@
-"""The diffusion wiring: what it hands to the losses, and its sampler's dependence on keys, labels and guidance."""
+"""The diffusion wiring: what it hands to the losses, and its sampler's dependence on keys, labels
+and guidance.
+"""
 
 import functools
 
@@ -27,7 +29,9 @@ def images(n):
 
 @functools.cache
 def model(classes=0, schedule="linear", prediction="noise", label_dropout=0.0, steps=20):
-    """(family, variables with every parameter away from its initial value: the output would be zero)."""
+    """(family, variables with every parameter away from its initial value: the output would be
+    zero).
+    """
     config = default()
     config.family, config.conditional = "diffusion", classes > 0
     config.data.update(image_shape=SHAPE, num_classes=classes)
@@ -42,7 +46,10 @@ def model(classes=0, schedule="linear", prediction="noise", label_dropout=0.0, s
     def init(key):
         variables = family.init(key, images(1))
         leaves, tree = jax.tree.flatten(variables["params"])
-        moved = [p + 0.2 * jax.random.normal(jax.random.fold_in(key, i), p.shape) for i, p in enumerate(leaves)]
+        moved = [
+            p + 0.2 * jax.random.normal(jax.random.fold_in(key, i), p.shape)
+            for i, p in enumerate(leaves)
+        ]
         return {"params": tree.unflatten(moved), "state": {}}
 
     return family, init(jax.random.key(0))
@@ -66,7 +73,8 @@ def test_outputs_are_the_papers(prediction):
     data = {"image": jnp.broadcast_to(images(1)["image"], (n, *SHAPE))}
     o = {k: np.float64(v) for k, v in forward(family, variables, data, keys(n)).items()}
     x0 = np.float64(data["image"])
-    # times k/T, k = 1 .. T, all about equally often; alpha_bar by the product of Ho et al. 2020, section 2
+    # times k/T, k = 1 .. T, all about equally often; alpha_bar by the product of Ho et al. 2020,
+    # section 2
     k = o["time"] * total
     np.testing.assert_allclose(k, np.round(k), atol=1e-5)
     counts = np.bincount(np.round(k).astype(int), minlength=total + 1)
@@ -78,7 +86,11 @@ def test_outputs_are_the_papers(prediction):
     target = {"noise": o["noise"], "x0": x0, "v": alpha * o["noise"] - sigma * x0}[prediction]
     np.testing.assert_allclose(o["target"], target, atol=1e-5)
     out = o["prediction"]
-    implied = {"noise": (o["x_t"] - sigma * out) / alpha, "x0": out, "v": alpha * o["x_t"] - sigma * out}[prediction]
+    implied = {
+        "noise": (o["x_t"] - sigma * out) / alpha,
+        "x0": out,
+        "v": alpha * o["x_t"] - sigma * out,
+    }[prediction]
     np.testing.assert_allclose(o["x0_hat"], implied, rtol=1e-3, atol=2e-4)
 
 
@@ -87,7 +99,11 @@ def test_flow_matching_is_the_same_wiring():
     data, n = images(256), 256
     o = {k: np.float64(v) for k, v in forward(family, variables, data, keys(n)).items()}
     t, x0 = o["time"].reshape(-1, 1, 1, 1), np.float64(data["image"])
-    assert 0 < o["time"].min() < 0.05 and 0.95 < o["time"].max() < 1 and abs(o["time"].mean() - 0.5) < 0.08
+    assert (
+        0 < o["time"].min() < 0.05
+        and 0.95 < o["time"].max() < 1
+        and abs(o["time"].mean() - 0.5) < 0.08
+    )
     np.testing.assert_allclose(o["x_t"], (1 - t) * x0 + t * o["noise"], atol=1e-5)
     np.testing.assert_allclose(o["target"], o["noise"] - x0, atol=1e-5)
     assert family.log_prob is None  # the bound is one of discrete diffusion
@@ -95,7 +111,9 @@ def test_flow_matching_is_the_same_wiring():
 
 def test_the_weight_of_noise_prediction_is_min_snr_over_snr():
     family, variables = model()
-    rows = objective.build("m", {"denoising": {"weighting": "min_snr", "gamma": 2.0}, "simple": {"term": "denoising"}})
+    rows = objective.build(
+        "m", {"denoising": {"weighting": "min_snr", "gamma": 2.0}, "simple": {"term": "denoising"}}
+    )
 
     @jax.jit
     def values(data):
@@ -103,15 +121,20 @@ def test_the_weight_of_noise_prediction_is_min_snr_over_snr():
         return objective.evaluate(rows, outputs, 64), outputs["time"]
 
     losses, time = values(images(64))
-    alpha_bar = np.cumprod(1 - np.linspace(1e-4, 0.5, 20))[np.round(np.asarray(time) * 20).astype(int) - 1]
+    alpha_bar = np.cumprod(1 - np.linspace(1e-4, 0.5, 20))[
+        np.round(np.asarray(time) * 20).astype(int) - 1
+    ]
     snr = alpha_bar / (1 - alpha_bar)
-    np.testing.assert_allclose(losses["denoising"] / losses["simple"], np.minimum(snr, 2) / snr, rtol=1e-4)
+    np.testing.assert_allclose(
+        losses["denoising"] / losses["simple"], np.minimum(snr, 2) / snr, rtol=1e-4
+    )
 
 
 def test_the_training_bound_estimates_the_evaluated_one():
     """One uniform time per example and the sum over all times are two estimates of one number."""
     family, variables = model(prediction="x0")
-    # log_prob clips the predicted image to [-1, 1] and training does not: keep the predictions inside
+    # log_prob clips the predicted image to [-1, 1] and training does not: keep the predictions
+    # inside
     denoiser = variables["params"]["denoiser"]
     out = jax.tree.map(lambda p: 0.1 * p, denoiser["out"])
     variables = {"params": {"denoiser": {**denoiser, "out": out}}, "state": {}}
@@ -162,16 +185,23 @@ def test_guidance_is_linear_in_its_weight_from_the_null_class():
     for weight in (0.0, 2.5):
         truth = null + weight * (conditional - null)
         np.testing.assert_allclose(draw(guidance=weight), truth, atol=1e-5)
-    np.testing.assert_allclose(draw(guidance=3.0, guidance_interval=(0.1, 0.9)), conditional, atol=1e-5)
+    np.testing.assert_allclose(
+        draw(guidance=3.0, guidance_interval=(0.1, 0.9)), conditional, atol=1e-5
+    )
 
 
 def test_clipping_bounds_the_sample():
     family, variables = model()
-    draw = jax.jit(lambda clip: family.sample(variables, keys(8), steps=4, eta=0.0, clip=clip), static_argnums=0)
+    draw = jax.jit(
+        lambda clip: family.sample(variables, keys(8), steps=4, eta=0.0, clip=clip),
+        static_argnums=0,
+    )
     assert np.abs(draw(True)).max() <= 1.0 + 1e-6 < np.abs(draw(False)).max()
 
 
-@pytest.mark.parametrize("options", [{"steps": 5, "eta": 0.0}, {"steps": 3}, {"steps": 4, "guidance": 2.0}])
+@pytest.mark.parametrize(
+    "options", [{"steps": 5, "eta": 0.0}, {"steps": 3}, {"steps": 4, "guidance": 2.0}]
+)
 def test_nfe_counts_the_networks_evaluations_exactly(options, monkeypatch):
     family, variables = model(classes=CLASSES, label_dropout=0.1)
     evaluated, apply = [], base.apply_network
@@ -201,12 +231,16 @@ def test_labels_are_dropped_at_their_rate_in_training_only():
     data = images(n)
     other = {**data, "label": (data["label"] + 1) % CLASSES}
 
-    null = forward(family, variables, {**data, "label": jnp.full(n, CLASSES)}, keys(n), train=False)["prediction"]
+    null = forward(
+        family, variables, {**data, "label": jnp.full(n, CLASSES)}, keys(n), train=False
+    )["prediction"]
 
     def share_without_label(train):
         a, b = (forward(family, variables, d, keys(n), train)["prediction"] for d in (data, other))
         without = np.abs(a - b).max((1, 2, 3)) == 0
-        np.testing.assert_allclose(a[without], null[without], atol=1e-5)  # what is left is the null class
+        np.testing.assert_allclose(
+            a[without], null[without], atol=1e-5
+        )  # what is left is the null class
         return float(np.mean(without))
 
     assert share_without_label(True) == pytest.approx(0.3, abs=0.075)  # 5 standard errors
@@ -216,8 +250,14 @@ def test_labels_are_dropped_at_their_rate_in_training_only():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: model(classes=CLASSES)[0].sample(model(classes=CLASSES)[1], keys(2)), "needs labels"),
-        (lambda: model()[0].sample(model()[1], keys(2), steps=2, guidance=2.0), "label_dropout > 0"),
+        (
+            lambda: model(classes=CLASSES)[0].sample(model(classes=CLASSES)[1], keys(2)),
+            "needs labels",
+        ),
+        (
+            lambda: model()[0].sample(model()[1], keys(2), steps=2, guidance=2.0),
+            "label_dropout > 0",
+        ),
         (lambda: model()[0].sample(model()[1], keys(2), steps=21), "longer than the 20 steps"),
         (lambda: model()[0].sample(model()[1], keys(2), steps=2, eta=2.0), "eta must lie"),
         (lambda: model(prediction="noize"), "did you mean noise"),

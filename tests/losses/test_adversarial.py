@@ -44,11 +44,19 @@ FORMULAE = {  # critic and generator minimise these, written with D as in the pa
 @pytest.mark.parametrize("name", adversarial.LOSSES)
 def test_losses_are_their_formulae(name):
     critic, generator = FORMULAE[name]
-    np.testing.assert_allclose(adversarial.critic_loss(name, REAL, FAKE), critic, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(adversarial.generator_loss(name, REAL, FAKE), generator, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        adversarial.critic_loss(name, REAL, FAKE), critic, rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        adversarial.generator_loss(name, REAL, FAKE), generator, rtol=1e-5, atol=1e-6
+    )
     outputs = {"real_score": REAL, "fake_score": FAKE, "batch_mean": jnp.mean}
-    np.testing.assert_allclose(adversarial.TERMS["critic"](loss=name)(outputs), critic, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(adversarial.TERMS["adversarial"](loss=name)(outputs), generator, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        adversarial.TERMS["critic"](loss=name)(outputs), critic, rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        adversarial.TERMS["adversarial"](loss=name)(outputs), generator, rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,12 +72,16 @@ def test_losses_are_their_formulae(name):
     ],
 )
 def test_values_at_equilibrium(name, score, critic, generator):
-    """Real and generated images look alike there, so the critic gives both the same score and cannot do better."""
+    """Real and generated images look alike there, so the critic gives both the same score and
+    cannot do better.
+    """
     score = jnp.full(2, score)
     np.testing.assert_allclose(adversarial.critic_loss(name, score, score), critic, rtol=1e-6)
     np.testing.assert_allclose(adversarial.generator_loss(name, score, score), generator, rtol=1e-6)
     if name != "wasserstein":  # whose critic is free up to a constant
-        slope = jax.grad(lambda shift: adversarial.critic_loss(name, score + shift, score + shift).sum())(0.0)
+        slope = jax.grad(
+            lambda shift: adversarial.critic_loss(name, score + shift, score + shift).sum()
+        )(0.0)
         assert slope == pytest.approx(0.0, abs=1e-6)
 
 
@@ -92,25 +104,37 @@ def quadratic(images):
 
 def test_a_linear_critics_gradient_is_measured_over_all_axes_but_the_batch():
     norm = np.linalg.norm(W.ravel())
-    assert adversarial.zero_centered_penalty(linear, X) == pytest.approx(np.full(5, 0.5 * norm**2), rel=1e-5)
+    assert adversarial.zero_centered_penalty(linear, X) == pytest.approx(
+        np.full(5, 0.5 * norm**2), rel=1e-5
+    )
     for target in (1.0, 0.0):
         penalty = adversarial.gradient_penalty(linear, X, Y, keys(5), target)
         np.testing.assert_allclose(penalty, (norm - target) ** 2, rtol=1e-5)
 
 
 def test_a_quadratic_critics_gradient_is_the_image_itself():
-    np.testing.assert_allclose(adversarial.zero_centered_penalty(quadratic, X), 0.5 * (X**2).sum((1, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(
+        adversarial.zero_centered_penalty(quadratic, X), 0.5 * (X**2).sum((1, 2, 3)), rtol=1e-5
+    )
     same = adversarial.gradient_penalty(quadratic, X, X, keys(5))
     np.testing.assert_allclose(same, (np.linalg.norm(X.reshape(5, -1), axis=1) - 1) ** 2, rtol=1e-5)
 
 
 def test_the_penalty_is_taken_uniformly_between_the_pair_with_one_weight_per_example():
-    """On the segment from 0 to an image of norm 2, the quadratic critic's gradient norm is uniform on (0, 2)."""
+    """On the segment from 0 to an image of norm 2, the quadratic critic's gradient norm is uniform
+    on (0, 2).
+    """
     n = 4000
     real = jnp.zeros((n, *SHAPE)).at[:, 0, 0, 0].set(2 * 0.6).at[:, 2, 1, 1].set(2 * 0.8)
-    norm = np.sqrt(np.asarray(adversarial.gradient_penalty(quadratic, real, jnp.zeros_like(real), keys(n), 0.0)))
+    norm = np.sqrt(
+        np.asarray(
+            adversarial.gradient_penalty(quadratic, real, jnp.zeros_like(real), keys(n), 0.0)
+        )
+    )
     assert norm.min() < 0.01 and norm.max() > 1.99
-    assert norm.mean() == pytest.approx(1.0, abs=0.05) and norm.var() == pytest.approx(1 / 3, abs=0.03)
+    assert norm.mean() == pytest.approx(1.0, abs=0.05) and norm.var() == pytest.approx(
+        1 / 3, abs=0.03
+    )
     subset = adversarial.gradient_penalty(quadratic, real[7:9], 0 * real[7:9], keys(n)[7:9], 0.0)
     np.testing.assert_allclose(np.sqrt(subset), norm[7:9], rtol=1e-6)
 
@@ -120,7 +144,9 @@ def test_penalties_are_finite_for_a_flat_critic_and_so_are_their_gradients():
         def critic(images):
             return weight * linear(images)
 
-        penalties = adversarial.gradient_penalty(critic, X, Y, keys(5)) + adversarial.zero_centered_penalty(critic, X)
+        penalties = adversarial.gradient_penalty(
+            critic, X, Y, keys(5)
+        ) + adversarial.zero_centered_penalty(critic, X)
         return penalties.sum()
 
     value, slope = jax.value_and_grad(loss)(0.0)
@@ -134,7 +160,9 @@ def test_r1_can_be_differentiated_twice():
     squared = float((X**2).sum())
 
     def loss(a):
-        return adversarial.TERMS["r1"]()({"critic": lambda images: a * quadratic(images), "real": X}).sum()
+        return adversarial.TERMS["r1"]()(
+            {"critic": lambda images: a * quadratic(images), "real": X}
+        ).sum()
 
     assert jax.grad(loss)(1.5) == pytest.approx(1.5 * squared, rel=1e-5)
     assert jax.grad(jax.grad(loss))(1.5) == pytest.approx(squared, rel=1e-5)
@@ -142,8 +170,12 @@ def test_r1_can_be_differentiated_twice():
 
 def test_penalty_terms_look_at_their_own_images():
     outputs = {"critic": quadratic, "real": X, "fake": Y, "keys": keys(5)}
-    np.testing.assert_allclose(adversarial.TERMS["r1"]()(outputs), 0.5 * (X**2).sum((1, 2, 3)), rtol=1e-5)
-    np.testing.assert_allclose(adversarial.TERMS["r2"]()(outputs), 0.5 * (Y**2).sum((1, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(
+        adversarial.TERMS["r1"]()(outputs), 0.5 * (X**2).sum((1, 2, 3)), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        adversarial.TERMS["r2"]()(outputs), 0.5 * (Y**2).sum((1, 2, 3)), rtol=1e-5
+    )
     linear_outputs = {**outputs, "critic": linear}
     penalty = adversarial.TERMS["gradient_penalty"](target=2.0)(linear_outputs)
     np.testing.assert_allclose(penalty, (np.linalg.norm(W.ravel()) - 2) ** 2, rtol=1e-5)

@@ -13,7 +13,9 @@ def test_the_error_is_averaged_over_all_axes_but_the_batch_and_weighted_per_exam
     truth = np.array([row.mean() for row in squared])
     np.testing.assert_allclose(denoising.denoising_loss(PREDICTION, TARGET), truth, rtol=1e-5)
     weight = np.arange(5.0)
-    np.testing.assert_allclose(denoising.denoising_loss(PREDICTION, TARGET, weight), weight * truth, rtol=1e-5)
+    np.testing.assert_allclose(
+        denoising.denoising_loss(PREDICTION, TARGET, weight), weight * truth, rtol=1e-5
+    )
 
 
 def test_the_term_asks_the_wiring_for_the_weight():
@@ -26,7 +28,9 @@ def test_the_term_asks_the_wiring_for_the_weight():
     outputs = {"prediction": PREDICTION, "target": TARGET, "weight": weight}
     value = denoising.TERMS["denoising"](weighting="min_snr", gamma=3.0)(outputs)
     assert asked == [("min_snr", 3.0)]
-    np.testing.assert_allclose(value, np.arange(5.0) * ((PREDICTION - TARGET) ** 2).mean((1, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(
+        value, np.arange(5.0) * ((PREDICTION - TARGET) ** 2).mean((1, 2, 3)), rtol=1e-5
+    )
 
 
 def test_the_variational_bound_is_computed_only_when_asked_for():

@@ -28,27 +28,41 @@ def test_kl_is_the_integral():
 def test_free_bits_are_a_floor_per_dimension_without_gradient_below_it():
     truth = np.maximum(kl_by_quadrature(MEAN, LOG_VARIANCE), 0.5)
     assert (truth == 0.5).any() and (truth > 0.5).any()
-    np.testing.assert_allclose(elbo.gaussian_kl(MEAN, LOG_VARIANCE, free_bits=0.5), truth.sum(-1), rtol=1e-5)
-    slope = jax.grad(lambda m: elbo.gaussian_kl(m, LOG_VARIANCE, free_bits=0.5).sum())(jnp.asarray(MEAN))
+    np.testing.assert_allclose(
+        elbo.gaussian_kl(MEAN, LOG_VARIANCE, free_bits=0.5), truth.sum(-1), rtol=1e-5
+    )
+    slope = jax.grad(lambda m: elbo.gaussian_kl(m, LOG_VARIANCE, free_bits=0.5).sum())(
+        jnp.asarray(MEAN)
+    )
     np.testing.assert_allclose(slope, np.where(truth > 0.5, MEAN, 0.0), rtol=1e-6)
 
 
 def test_log_densities_are_scipys():
     z = RNG.normal(size=(5, 4, 3)).astype(np.float32)
-    np.testing.assert_allclose(elbo.standard_normal_log_prob(z), stats.norm.logpdf(z).sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(
+        elbo.standard_normal_log_prob(z), stats.norm.logpdf(z).sum(-1), rtol=1e-5
+    )
     truth = stats.norm.logpdf(np.float64(z), MEAN, np.exp(0.5 * np.float64(LOG_VARIANCE))).sum(-1)
-    np.testing.assert_allclose(elbo.diagonal_gaussian_log_prob(z, MEAN, LOG_VARIANCE), truth, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        elbo.diagonal_gaussian_log_prob(z, MEAN, LOG_VARIANCE), truth, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_bound_of_constant_weights_and_of_huge_ones():
-    assert elbo.importance_weighted_bound(jnp.full((7, 2), -3.0)) == pytest.approx([-3.0, -3.0], abs=1e-6)
+    assert elbo.importance_weighted_bound(jnp.full((7, 2), -3.0)) == pytest.approx(
+        [-3.0, -3.0], abs=1e-6
+    )
     log_weights = RNG.normal(size=(6, 3)) * 3
     truth = np.log(np.mean(np.exp(log_weights), 0))
-    np.testing.assert_allclose(elbo.importance_weighted_bound(jnp.float32(log_weights - 5000)), truth - 5000, rtol=1e-6)
+    np.testing.assert_allclose(
+        elbo.importance_weighted_bound(jnp.float32(log_weights - 5000)), truth - 5000, rtol=1e-6
+    )
 
 
 def test_bound_rises_with_the_number_of_samples_to_the_evidence():
-    """z ~ N(0, 1), x | z ~ N(z, 0.5^2): log p(x) = log N(x; 0, 1.25). The proposal is wrong on purpose."""
+    """z ~ N(0, 1), x | z ~ N(z, 0.5^2): log p(x) = log N(x; 0, 1.25). The proposal is wrong on
+    purpose.
+    """
     x, noise = 0.7, 0.5
     q_mean, q_std = 0.2, 0.9
     evidence = stats.norm.logpdf(x, 0, np.sqrt(1 + noise**2))
@@ -70,7 +84,9 @@ def test_bound_rises_with_the_number_of_samples_to_the_evidence():
     # at K = 1 the gap is KL(q || p(z|x)), in closed form
     variance = 1 / (1 + 1 / noise**2)
     mean = variance * x / noise**2
-    gap = 0.5 * (q_std**2 / variance + (q_mean - mean) ** 2 / variance - 1 - np.log(q_std**2 / variance))
+    gap = 0.5 * (
+        q_std**2 / variance + (q_mean - mean) ** 2 / variance - 1 - np.log(q_std**2 / variance)
+    )
     assert bounds[0] == pytest.approx(evidence - gap, abs=0.1)
 
 
@@ -82,7 +98,11 @@ def test_terms_are_to_be_minimised():
         "log_weights": lambda count: jnp.asarray(log_weights[:count]),
     }
     np.testing.assert_array_equal(elbo.TERMS["reconstruction"]()(outputs), -np.arange(4.0))
-    np.testing.assert_allclose(elbo.TERMS["kl"]()(outputs), kl_by_quadrature(MEAN, LOG_VARIANCE).sum(-1), rtol=1e-5)
     np.testing.assert_allclose(
-        elbo.TERMS["importance_weighted"](num_samples=3)(outputs), -np.log(np.exp(log_weights[:3]).mean(0)), rtol=1e-5
+        elbo.TERMS["kl"]()(outputs), kl_by_quadrature(MEAN, LOG_VARIANCE).sum(-1), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        elbo.TERMS["importance_weighted"](num_samples=3)(outputs),
+        -np.log(np.exp(log_weights[:3]).mean(0)),
+        rtol=1e-5,
     )

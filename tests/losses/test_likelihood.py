@@ -33,21 +33,31 @@ def test_bernoulli_is_scipys():
 
 def test_gaussian_is_scipys():
     mean, log_scale, x = random(0), random(1), random(2)
-    truth = per_example(stats.norm.logpdf(x.astype(np.float64), mean, np.exp(log_scale.astype(np.float64))))
+    truth = per_example(
+        stats.norm.logpdf(x.astype(np.float64), mean, np.exp(log_scale.astype(np.float64)))
+    )
     np.testing.assert_allclose(likelihood.gaussian_log_prob(mean, log_scale, x), truth, rtol=1e-5)
 
 
 def each_level(mean, log_scale):
     """log mass of all 256 levels of one pixel."""
     mean, log_scale = np.broadcast_arrays(np.float32(mean), np.float32(log_scale))
-    row = jax.vmap(lambda x: likelihood.discretized_logistic_log_prob(mean[:, None], log_scale[:, None], x))
-    return row(jnp.broadcast_to(jnp.float32(LEVELS)[:, None, None], (256, mean.size, 1)))  # [256, pixels]
+    row = jax.vmap(
+        lambda x: likelihood.discretized_logistic_log_prob(mean[:, None], log_scale[:, None], x)
+    )
+    return row(
+        jnp.broadcast_to(jnp.float32(LEVELS)[:, None, None], (256, mean.size, 1))
+    )  # [256, pixels]
 
 
 def test_discretized_logistic_sums_to_one():
     rng = np.random.default_rng(0)
-    mean = np.concatenate([rng.uniform(-1.2, 1.2, 50), [-1.0, 1.0, 0.0, -20.0, 20.0, 0.3, 0.3, 1.0]])
-    log_scale = np.concatenate([rng.uniform(-7, 2, 50), [-7.0, -7.0, 6.0, -7.0, -1.0, -7.0, -30.0, 10.0]])
+    mean = np.concatenate(
+        [rng.uniform(-1.2, 1.2, 50), [-1.0, 1.0, 0.0, -20.0, 20.0, 0.3, 0.3, 1.0]]
+    )
+    log_scale = np.concatenate(
+        [rng.uniform(-7, 2, 50), [-7.0, -7.0, 6.0, -7.0, -1.0, -7.0, -30.0, 10.0]]
+    )
     mass = np.exp(np.asarray(each_level(mean, log_scale), np.float64)).sum(0)
     np.testing.assert_allclose(mass, 1.0, atol=2e-4)
 
@@ -66,7 +76,9 @@ def test_discretized_logistic_is_scipys_difference_of_distribution_functions():
 
 def test_values_and_gradients_are_finite_at_extremes():
     grid = np.meshgrid([-1e3, -1.0, 0.0, 1.0, 1e3], [-1e3, -7.0, 0.0, 40.0], [-1.0, 1 / 255, 1.0])
-    mean, log_scale, x = (jnp.float32(g.reshape(-1, 1, 1, 1)) for g in grid)  # an example for each combination
+    mean, log_scale, x = (
+        jnp.float32(g.reshape(-1, 1, 1, 1)) for g in grid
+    )  # an example for each combination
 
     def check(function, *arguments):
         values, pull = jax.vjp(function, *arguments)
@@ -83,7 +95,9 @@ def test_dynamic_binarisation_has_the_grey_value_as_its_probability_and_depends_
     image = jnp.broadcast_to(jnp.linspace(-1, 1, 5)[:, None], (4000, 1, 5, 1))
     x = model.observe(image, keys(4000))
     assert set(np.unique(x)) == {0.0, 1.0}
-    np.testing.assert_allclose(x.mean((0, 1, 3)), np.linspace(0, 1, 5), atol=0.04)  # 5 standard errors
+    np.testing.assert_allclose(
+        x.mean((0, 1, 3)), np.linspace(0, 1, 5), atol=0.04
+    )  # 5 standard errors
     np.testing.assert_array_equal(model.observe(image[5:7], keys(4000)[5:7]), x[5:7])
     threshold = likelihood.build("bernoulli", binarization="threshold")
     np.testing.assert_array_equal(threshold.observe(image, None)[0, 0, :, 0], [0, 0, 0, 1, 1])
@@ -91,13 +105,18 @@ def test_dynamic_binarisation_has_the_grey_value_as_its_probability_and_depends_
 
 
 def test_gaussian_dequantises_by_one_grey_level_centred_on_the_pixel():
-    noise = np.asarray(likelihood.build("gaussian").observe(jnp.zeros((20_000, 1, 1, 1)), keys(20_000))) * 127.5
+    noise = (
+        np.asarray(likelihood.build("gaussian").observe(jnp.zeros((20_000, 1, 1, 1)), keys(20_000)))
+        * 127.5
+    )
     assert np.abs(noise).max() <= 0.5
     assert stats.kstest(noise.ravel(), stats.uniform(-0.5, 1).cdf).pvalue > 1e-3
 
 
 def test_a_dequantised_density_bounds_the_probability_of_the_grey_level():
-    """E log p(x + u) + log(bin) <= log P(level), nearly equal for a wide density (Theis et al. 2016, section 3.1)."""
+    """E log p(x + u) + log(bin) <= log P(level), nearly equal for a wide density (Theis et al.
+    2016, section 3.1).
+    """
     x, mean, scale = 0.2, 0.25, 0.05
     model = likelihood.build("gaussian", scale=scale, squash=False)
     seen = model.observe(jnp.full((4000, 1, 1, 1), x), keys(4000))

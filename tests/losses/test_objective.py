@@ -25,7 +25,9 @@ def test_the_loss_is_the_weighted_sum_of_means_and_the_means_are_unweighted():
     total, means = at({"reconstruction": {}, "kl": {"weight": 0.25}}, 0)
     assert total == pytest.approx(3 + 0.25 * 2)
     assert means == pytest.approx({"reconstruction": 3.0, "kl": 2.0})
-    values = objective.evaluate(objective.build("m", {"reconstruction": {"weight": 9.0}}), OUTPUTS, 4)
+    values = objective.evaluate(
+        objective.build("m", {"reconstruction": {"weight": 9.0}}), OUTPUTS, 4
+    )
     np.testing.assert_array_equal(values["reconstruction"], [1, 2, 3, 6])
 
 
@@ -59,7 +61,9 @@ def test_lazy_terms_and_late_ones_carry_gradients_when_active_only():
 
     def slope(step):
         def loss(mean):
-            return objective.loss(rows, {"posterior": (jnp.full((4, 1), mean), jnp.zeros((4, 1)))}, step, 4)[0]
+            return objective.loss(
+                rows, {"posterior": (jnp.full((4, 1), mean), jnp.zeros((4, 1)))}, step, 4
+            )[0]
 
         return jax.jit(jax.grad(loss))(3.0)
 
@@ -76,10 +80,19 @@ def test_a_term_that_is_not_finite_does_not_harm_while_inactive():
     ("table", "message"),
     [
         ({}, r"players\.model\.terms is empty"),
-        ({"reconstrution": {}}, r"players\.model\.terms\.reconstrution.*did you mean reconstruction"),
+        (
+            {"reconstrution": {}},
+            r"players\.model\.terms\.reconstrution.*did you mean reconstruction",
+        ),
         ({"x": {"term": "hing"}}, "no loss term is called 'hing'"),
-        ({"kl": {"free_bit": 1.0}}, r"players\.model\.terms\.kl has no option 'free_bit': did you mean free_bits"),
-        ({"kl": {"weight": "high"}}, r"players\.model\.terms\.kl: weight must be a number or \{init, end, steps\}"),
+        (
+            {"kl": {"free_bit": 1.0}},
+            r"players\.model\.terms\.kl has no option 'free_bit': did you mean free_bits",
+        ),
+        (
+            {"kl": {"weight": "high"}},
+            r"players\.model\.terms\.kl: weight must be a number or \{init, end, steps\}",
+        ),
         ({"kl": {"weight": True}}, "weight must be a number"),
         ({"kl": {"weight": {"init": 0.0, "end": 1.0}}}, "weight must be a number"),
         ({"kl": {"weight": {"init": 0.0, "end": 1.0, "steps": 0}}}, "weight must be a number"),
@@ -94,7 +107,9 @@ def test_bad_tables_are_refused_by_name(table, message):
 
 @pytest.mark.parametrize("row", [{}, {"start": 5}])
 def test_a_missing_output_names_the_term_and_what_there_is(row):
-    with pytest.raises(InputError, match="loss term 'r1' needs the output 'critic'.*log_likelihood, posterior"):
+    with pytest.raises(
+        InputError, match="loss term 'r1' needs the output 'critic'.*log_likelihood, posterior"
+    ):
         at({"r1": row}, 0)
 
 

@@ -1,4 +1,6 @@
-"""What holds for every network by name: shapes, dtypes, independence of the batch, gradients, labels, errors."""
+"""What holds for every network by name: shapes, dtypes, independence of the batch, gradients,
+labels, errors.
+"""
 
 import functools
 
@@ -19,7 +21,9 @@ OPTIONS = {
     "conv_encoder": dict(outputs=6, channels=[4, 8], dropout=0.5),
     "conv_decoder": dict(image_shape=SHAPE, outputs=4, channels=[4, 8], dropout=0.5),
     "conv_critic": dict(channels=[4, 8], spectral_norm=True),
-    "unet": dict(channels=8, multipliers=[1, 2], blocks=1, attention=[4], heads=2, dropout=0.5, outputs=4),
+    "unet": dict(
+        channels=8, multipliers=[1, 2], blocks=1, attention=[4], heads=2, dropout=0.5, outputs=4
+    ),
     "dit": dict(patch=2, width=8, depth=2, heads=2, dropout=0.5, outputs=4),
 }
 EVERY = pytest.mark.parametrize("name", list(NETWORKS))
@@ -44,8 +48,9 @@ def arguments(name):
 
 @functools.cache
 def prepared(name):
-    """The class-conditional network, variables away from its initialisation (whose zeros block gradients), and it run
-    in evaluation and in training: (output, parameter gradients of the output's squared norm)."""
+    """The class-conditional network, variables away from its initialisation (whose zeros block
+    gradients), and it run in evaluation and in training: (output, parameter gradients of the
+    output's squared norm)."""
     net = build(name, num_classes=CLASSES, **OPTIONS[name])
     shapes = jax.eval_shape(net.init, jax.random.key(0), *arguments(name))
     leaves, tree = jax.tree.flatten(shapes)
@@ -73,14 +78,19 @@ def image_of(out):
 
 
 def products(jaxpr):
-    """The matrix products and convolutions in it, without those by a single vector (power iterations) and those that are
-    asked for in full precision (the means of a normalisation)."""
+    """The matrix products and convolutions in it, without those by a single vector (power
+    iterations) and those that are asked for in full precision (the means of a normalisation)."""
     full = (jax.lax.Precision.HIGHEST,) * 2
     for equation in jaxpr.eqns:
-        if equation.primitive.name in ("dot_general", "conv_general_dilated", "convolution") and equation.outvars[0].aval.ndim > 1:
+        if (
+            equation.primitive.name in ("dot_general", "conv_general_dilated", "convolution")
+            and equation.outvars[0].aval.ndim > 1
+        ):
             if equation.params.get("precision") != full:
                 yield equation
-        for parameter in jax.tree.leaves(equation.params, is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")):
+        for parameter in jax.tree.leaves(
+            equation.params, is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")
+        ):
             inner = getattr(parameter, "jaxpr", parameter)
             if hasattr(inner, "eqns"):
                 yield from products(inner)
@@ -90,7 +100,9 @@ def products(jaxpr):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_every_product_is_computed_in_dtype_and_the_output_is_float32(name, dtype):
     net, variables, _, _ = prepared(name)
-    jaxpr, out = jax.make_jaxpr(net.clone(dtype=jnp.dtype(dtype)).apply, return_shape=True)(variables, *arguments(name))
+    jaxpr, out = jax.make_jaxpr(net.clone(dtype=jnp.dtype(dtype)).apply, return_shape=True)(
+        variables, *arguments(name)
+    )
     found = list(products(jaxpr.jaxpr))
     assert len(found) >= 3
     assert {str(v.aval.dtype) for equation in found for v in equation.invars} == {dtype}
@@ -106,7 +118,9 @@ def test_an_example_does_not_depend_on_its_place_and_mates(name):
     args, keys = arguments(name), jax.random.split(jax.random.key(3), BATCH)
     others = [jnp.concatenate([a[1:2], a[:1], a[:1]]) for a in (*args, keys)]
     out, moved = run(variables, args, keys)[0], run(variables, others[:-1], others[-1])[0]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b[0], rtol=1e-4, atol=1e-5), out, moved)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a[1], b[0], rtol=1e-4, atol=1e-5), out, moved
+    )
     if "dropout" in OPTIONS[name]:
         assert np.abs(out - evaluated(variables, *args)).max() > 1e-3
         with pytest.raises(InputError, match="keys"):
@@ -130,19 +144,28 @@ def test_gradients_reach_every_parameter(name):
 def test_remat_changes_no_gradient_and_no_parameter_name(name, remat):
     net, variables, _, run = prepared(name)
     args, keys = arguments(name), jax.random.split(jax.random.key(3), BATCH)
-    outputs, again = run(variables, args, keys), trained(net.clone(remat=remat))(variables, args, keys)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), outputs, again)
+    outputs, again = (
+        run(variables, args, keys),
+        trained(net.clone(remat=remat))(variables, args, keys),
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), outputs, again
+    )
 
 
 @pytest.mark.parametrize("name", ["unet", "dit"])
 def test_remat_saves_less_for_the_backward_pass(name):
-    """What JAX hands to the backward pass. (The compiler for CPUs undoes it, so that compiled memory says nothing here.)"""
+    """What JAX hands to the backward pass. (The compiler for CPUs undoes it, so that compiled
+    memory says nothing here.)
+    """
     net, variables, _, _ = prepared(name)
     keys = jax.random.split(jax.random.key(3), BATCH)
 
     def saved(remat):
         def run(params):
-            return net.clone(remat=remat).apply({"params": params}, *arguments(name), train=True, keys=keys)
+            return net.clone(remat=remat).apply(
+                {"params": params}, *arguments(name), train=True, keys=keys
+            )
 
         leaves = jax.tree.leaves(jax.eval_shape(lambda p: jax.vjp(run, p)[1], variables["params"]))
         return sum(leaf.size for leaf in leaves)
@@ -153,14 +176,20 @@ def test_remat_saves_less_for_the_backward_pass(name):
 
 def test_remat_of_another_name_is_refused():
     with pytest.raises(InputError, match="unknown remat 'ful': did you mean full"):
-        jax.eval_shape(build("dit", remat="ful", **OPTIONS["dit"]).init, jax.random.key(0), *arguments("dit")[:2])
+        jax.eval_shape(
+            build("dit", remat="ful", **OPTIONS["dit"]).init,
+            jax.random.key(0),
+            *arguments("dit")[:2],
+        )
 
 
 @EVERY
 def test_the_label_matters_and_must_fit_the_network(name):
     net, variables, evaluated, _ = prepared(name)
     *inputs, label = arguments(name)
-    labels = [label, (label + 1) % CLASSES] + ([jnp.full_like(label, CLASSES)] if name in DENOISERS else [])
+    labels = [label, (label + 1) % CLASSES] + (
+        [jnp.full_like(label, CLASSES)] if name in DENOISERS else []
+    )
     outs = [image_of(evaluated(variables, *inputs, y)) for y in labels]
     for i in range(len(outs)):
         assert np.all(np.isfinite(outs[i]))

@@ -15,12 +15,19 @@ def shape_of(net, x):
 @pytest.mark.parametrize("size", [28, 32])
 def test_resolutions_of_mnist_and_cifar(size):
     image, low = jnp.zeros((2, size, size, 3)), size // 4
-    params = jax.eval_shape(lambda: ConvEncoder(6, CHANNELS).init(jax.random.key(0), image))["params"]
+    params = jax.eval_shape(lambda: ConvEncoder(6, CHANNELS).init(jax.random.key(0), image))[
+        "params"
+    ]
     assert params["out"]["kernel"].shape == (low * low * 12, 6)
-    assert shape_of(ConvDecoder((size, size, 3), channels=CHANNELS), jnp.zeros((2, 5))).shape == image.shape
+    assert (
+        shape_of(ConvDecoder((size, size, 3), channels=CHANNELS), jnp.zeros((2, 5))).shape
+        == image.shape
+    )
     score, features = shape_of(ConvCritic(CHANNELS), image)
     assert score.shape == (2,)
-    assert [f.shape for f in features] == [(2, size // 2**i, size // 2**i, c) for i, c in enumerate(CHANNELS)]
+    assert [f.shape for f in features] == [
+        (2, size // 2**i, size // 2**i, c) for i, c in enumerate(CHANNELS)
+    ]
 
 
 def test_a_size_that_cannot_be_halved_is_refused():

@@ -1,4 +1,6 @@
-"""The convolution is lax's, with all derivatives and under all transformations; and it stays in the layout that is fast."""
+"""The convolution is lax's, with all derivatives and under all transformations; and it stays in the
+layout that is fast.
+"""
 
 from functools import partial
 
@@ -24,7 +26,9 @@ CASES = [  # image size, window, strides, inputs, outputs
 
 
 def reference(x, kernel, strides):
-    return jax.lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return jax.lax.conv_general_dilated(
+        x, kernel, strides, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
 def operands(size, window, inputs, outputs, batch=2):
@@ -34,7 +38,9 @@ def operands(size, window, inputs, outputs, batch=2):
 
 
 def close(ours, theirs, tolerance=1e-4):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), ours, theirs)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), ours, theirs
+    )
 
 
 def derivatives(f, x, kernel):
@@ -47,14 +53,20 @@ def derivatives(f, x, kernel):
         return sum(jnp.sum(jnp.square(g)) for g in jax.grad(value, (0, 1))(x, kernel))
 
     tangent = jax.jvp(f, (x, kernel), (jnp.cos(x), jnp.cos(kernel)))[1]
-    return f(x, kernel), jax.grad(value, (0, 1))(x, kernel), jax.grad(penalty, (0, 1))(x, kernel), tangent
+    return (
+        f(x, kernel),
+        jax.grad(value, (0, 1))(x, kernel),
+        jax.grad(penalty, (0, 1))(x, kernel),
+        tangent,
+    )
 
 
 @pytest.mark.parametrize("size, window, strides, inputs, outputs", CASES)
 def test_values_and_derivatives_are_laxs(size, window, strides, inputs, outputs):
     x, kernel = operands(size, window, inputs, outputs)
     ours, theirs = (
-        jax.jit(partial(derivatives, lambda x, k, f=f: f(x, k, strides)))(x, kernel) for f in (convolve, reference)
+        jax.jit(partial(derivatives, lambda x, k, f=f: f(x, k, strides)))(x, kernel)
+        for f in (convolve, reference)
     )
     close(ours, theirs)
 
@@ -63,12 +75,21 @@ def test_a_large_batch_is_summed_in_parts(monkeypatch):
     monkeypatch.setattr(convolution, "MANY_PLACES", 40)
     monkeypatch.setattr(convolution, "FEW_PLACES", 30)
     x, kernel = operands((3, 4), (3, 3), 2, 3, batch=24)
-    parts = str(jax.make_jaxpr(jax.grad(lambda k: convolve(x, k).sum()))(kernel)).count("convolution[")
+    parts = str(jax.make_jaxpr(jax.grad(lambda k: convolve(x, k).sum()))(kernel)).count(
+        "convolution["
+    )
     assert parts == 1 + 24 // 8
-    close(*(jax.jit(jax.grad(lambda k, f=f: jnp.sin(f(x, k, (1, 1))).sum()))(kernel) for f in (convolve, reference)))
+    close(
+        *(
+            jax.jit(jax.grad(lambda k, f=f: jnp.sin(f(x, k, (1, 1))).sum()))(kernel)
+            for f in (convolve, reference)
+        )
+    )
 
 
-@pytest.mark.parametrize("transform", ["vmap images", "vmap kernels", "vmap both", "pmap", "checkpoint", "scan"])
+@pytest.mark.parametrize(
+    "transform", ["vmap images", "vmap kernels", "vmap both", "pmap", "checkpoint", "scan"]
+)
 def test_transformations(transform):
     x, kernel = operands((4, 4), (3, 3), 2, 2)
 
@@ -88,7 +109,12 @@ def test_transformations(transform):
             return jax.pmap(g)(x[None], kernel[None])
         if transform == "checkpoint":
             return jax.checkpoint(g)(x, kernel)
-        return jax.lax.scan(lambda c, _: (jax.tree.map(lambda a, b: a + 0.1 * b, c, g(*c)), None), (x, kernel), None, 2)[0]
+        return jax.lax.scan(
+            lambda c, _: (jax.tree.map(lambda a, b: a + 0.1 * b, c, g(*c)), None),
+            (x, kernel),
+            None,
+            2,
+        )[0]
 
     close(run(convolve), run(reference))
 
@@ -96,7 +122,10 @@ def test_transformations(transform):
 def test_after_up_sampling_it_is_the_plain_convolution():
     ours, theirs = (
         jax.jit(partial(derivatives, f))(*operands((3, 4), (3, 3), 2, 3))
-        for f in (convolution.convolve_upsampled, lambda x, k: reference(jnp.repeat(jnp.repeat(x, 2, 1), 2, 2), k, (1, 1)))
+        for f in (
+            convolution.convolve_upsampled,
+            lambda x, k: reference(jnp.repeat(jnp.repeat(x, 2, 1), 2, 2), k, (1, 1)),
+        )
     )
     close(ours, theirs)
 
@@ -120,14 +149,20 @@ def test_the_layer_is_linens(dtype, tolerance, strides):
     jax.tree.map(np.testing.assert_array_equal, ours.init(jax.random.key(1), x), variables)
     y, z = ours.apply(variables, x), theirs.apply(variables, x)
     assert y.dtype == z.dtype == dtype
-    np.testing.assert_allclose(y.astype(jnp.float32), z.astype(jnp.float32), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        y.astype(jnp.float32), z.astype(jnp.float32), rtol=tolerance, atol=tolerance
+    )
     assert "bias" not in Conv(4, (1, 1), use_bias=False).init(jax.random.key(0), x)["params"]
 
 
 def test_derivatives_stay_in_the_fast_layout():
     """What falls to another layout runs a hundred times slower inside a loop."""
     x, kernel = operands((4, 4), (3, 3), 2, 3)
-    text = jax.jit(partial(derivatives, lambda x, k: convolve(x, k, (2, 2)))).lower(x, kernel).as_text()
+    text = (
+        jax.jit(partial(derivatives, lambda x, k: convolve(x, k, (2, 2))))
+        .lower(x, kernel)
+        .as_text()
+    )
     convolutions = [line for line in text.splitlines() if "stablehlo.convolution" in line]
     assert len(convolutions) >= 6
     assert all("[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]" in line for line in convolutions)

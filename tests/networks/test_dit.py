@@ -11,9 +11,9 @@ from jaxgen.networks.dit import DiT, dit_size, position_embedding
 def test_parameter_counts_are_the_papers(size, millions):
     """At patch 2, on 32x32x4 latents with 1000 classes and learned variances.
 
-    The published counts include the fixed position embedding, which the released code keeps as a frozen parameter: B/2 has
-    130,512,416 with it and 130,315,808 without. Here it is a constant, so the test adds it.
-    """
+    The published counts include the fixed position embedding, which the released code keeps as a
+    frozen parameter: B/2 has 130,512,416 with it and 130,315,808 without. Here it is a constant, so
+    the test adds it."""
 
     def count(patch):
         net = DiT(**dit_size(f"{size}/{patch}"), num_classes=1000, outputs=8)
@@ -35,7 +35,9 @@ def test_without_blocks_a_patch_sees_only_itself():
     x, time = draw.normal(size=(1, 4, 6, 2)), jnp.zeros(1)
     shapes = jax.eval_shape(net.init, jax.random.key(1), x, time)
     variables = jax.tree.map(lambda p: jnp.asarray(draw.normal(size=p.shape), p.dtype), shapes)
-    jacobian = jax.jit(jax.jacobian(lambda x: net.apply(variables, x, time)))(jnp.asarray(x))[0, :, :, :, 0]
+    jacobian = jax.jit(jax.jacobian(lambda x: net.apply(variables, x, time)))(jnp.asarray(x))[
+        0, :, :, :, 0
+    ]
     reach = np.abs(jacobian).sum((2, 5)) > 0  # [H, W, H, W]
     patch = np.arange(4)[:, None] // 2 * 3 + np.arange(6) // 2
     np.testing.assert_array_equal(reach, patch[:, :, None, None] == patch)

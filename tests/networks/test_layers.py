@@ -37,7 +37,10 @@ def test_group_norm_is_linens_with_its_gradients(offset):
         (_, y), grads = jax.jit(jax.value_and_grad(f, (0, 1), has_aux=True))(params, x)
         return y, grads
 
-    ours, theirs = value_and_grads(GroupNorm(groups=3)), value_and_grads(nn.GroupNorm(3, use_fast_variance=False))
+    ours, theirs = (
+        value_and_grads(GroupNorm(groups=3)),
+        value_and_grads(nn.GroupNorm(3, use_fast_variance=False)),
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), ours, theirs)
 
 
@@ -51,15 +54,21 @@ def test_group_norm_of_a_constant_is_its_bias_and_half_precision_keeps_float32_s
     noisy = (3 + jax.random.normal(jax.random.key(1), (2, 16, 16, 8))).astype(jnp.bfloat16)
     half = GroupNorm(groups=2, dtype=jnp.bfloat16).apply(variables, noisy)
     assert half.dtype == jnp.bfloat16
-    np.testing.assert_allclose(half.astype(jnp.float32), layer.apply(variables, noisy.astype(jnp.float32)), atol=0.03)
+    np.testing.assert_allclose(
+        half.astype(jnp.float32), layer.apply(variables, noisy.astype(jnp.float32)), atol=0.03
+    )
 
 
 def test_group_norm_of_a_tuple_is_that_of_its_concatenation(monkeypatch):
-    parts = tuple(jax.random.normal(jax.random.key(n), (2, 3, 4, n)) for n in (1, 3, 2))  # groups lie across the arrays
+    parts = tuple(
+        jax.random.normal(jax.random.key(n), (2, 3, 4, n)) for n in (1, 3, 2)
+    )  # groups lie across the arrays
     layer, whole = GroupNorm(groups=2), jnp.concatenate(parts, -1)
     variables = {"params": {"scale": jnp.arange(6.0), "bias": jnp.arange(6.0) ** 2}}
     expected = layer.apply(variables, whole)
-    np.testing.assert_allclose(jnp.concatenate(layer.apply(variables, parts), -1), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        jnp.concatenate(layer.apply(variables, parts), -1), expected, rtol=1e-5, atol=1e-5
+    )
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     np.testing.assert_allclose(layer.apply(variables, whole), expected, rtol=1e-5, atol=1e-5)
 
@@ -75,7 +84,9 @@ def test_silu_and_its_derivatives_are_the_formulas():
     given = jnp.float32(x)
     np.testing.assert_allclose(silu(given), formula(x), atol=1e-6)
     np.testing.assert_allclose(jax.grad(lambda x: silu(x).sum())(given), slope(x), atol=1e-6)
-    np.testing.assert_allclose(jax.jvp(silu, (given,), (jnp.ones_like(given),))[1], slope(x), atol=1e-6)
+    np.testing.assert_allclose(
+        jax.jvp(silu, (given,), (jnp.ones_like(given),))[1], slope(x), atol=1e-6
+    )
     second = jax.grad(lambda x: jax.grad(lambda x: silu(x).sum())(x).sum())(given)
     np.testing.assert_allclose(second, (slope(x + 1e-4) - slope(x - 1e-4)) / 2e-4, atol=1e-5)
     half = jnp.linspace(-8, 8, 100, dtype=jnp.bfloat16)
@@ -93,7 +104,9 @@ def test_dropout_follows_the_example_and_the_layer():
 
         @nn.compact
         def __call__(self, x, keys):
-            return Dropout(0.25, self.train, name="a")(x, keys), Dropout(0.25, self.train, name="b")(x, keys)
+            return Dropout(0.25, self.train, name="a")(x, keys), Dropout(
+                0.25, self.train, name="b"
+            )(x, keys)
 
     x, keys = jnp.ones((4, 1000)), jax.random.split(jax.random.key(0), 4)
     a, b = Two(train=True).apply({}, x, keys)
@@ -112,7 +125,9 @@ def test_dropout_follows_the_example_and_the_layer():
 def test_sinusoidal_embedding_is_the_formula():
     time, dim = np.array([0.0, 0.3, 1.0]), 6
     expected = [
-        [f(1000 * t * 10_000 ** (-i / 2)) for f in (np.sin, np.cos) for i in range(3)]  # dim / 2 - 1 = 2
+        [
+            f(1000 * t * 10_000 ** (-i / 2)) for f in (np.sin, np.cos) for i in range(3)
+        ]  # dim / 2 - 1 = 2
         for t in time
     ]
     np.testing.assert_allclose(sinusoidal_embedding(jnp.asarray(time), dim), expected, atol=1e-4)
@@ -124,7 +139,11 @@ def test_resampling_is_torchs():
     torch = pytest.importorskip("torch")
     x = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
     nchw = torch.from_numpy(x.transpose(0, 3, 1, 2))
-    up = torch.nn.functional.interpolate(nchw, scale_factor=2, mode="nearest").numpy().transpose(0, 2, 3, 1)
+    up = (
+        torch.nn.functional.interpolate(nchw, scale_factor=2, mode="nearest")
+        .numpy()
+        .transpose(0, 2, 3, 1)
+    )
     down = torch.nn.functional.avg_pool2d(nchw, 2).numpy().transpose(0, 2, 3, 1)
     np.testing.assert_array_equal(upsample(jnp.asarray(x)), up)
     np.testing.assert_allclose(average_pool(jnp.asarray(x)), down, rtol=1e-5, atol=1e-6)
@@ -137,12 +156,16 @@ def test_halvings():
 
 
 def trained(make, x, steps=300):
-    """The layer's variables after `steps` calls in training, enough for the power iteration to converge."""
+    """The layer's variables after `steps` calls in training, enough for the power iteration to
+    converge.
+    """
     layer = make(train=True)
     variables = layer.init(jax.random.key(0), x)
 
     def step(state, _):
-        _, new = layer.apply({"params": variables["params"], "spectral": state}, x, mutable=["spectral"])
+        _, new = layer.apply(
+            {"params": variables["params"], "spectral": state}, x, mutable=["spectral"]
+        )
         return new["spectral"], None
 
     state, _ = jax.lax.scan(step, variables["spectral"], None, steps)
@@ -162,7 +185,9 @@ def test_spectral_dense_divides_by_the_largest_singular_value_with_its_gradient(
     def loss(normalised):
         return jnp.sum(jnp.sin(3 * normalised) * jnp.arange(5))
 
-    ours = jax.jit(jax.grad(lambda k: loss(make().apply({**variables, "params": {"kernel": k}}, x))))(kernel)
+    ours = jax.jit(
+        jax.grad(lambda k: loss(make().apply({**variables, "params": {"kernel": k}}, x)))
+    )(kernel)
     exact = jax.jit(jax.grad(lambda k: loss(k / jnp.linalg.norm(k, 2))))(kernel)
     np.testing.assert_allclose(ours, exact, rtol=1e-3, atol=1e-3)
 
@@ -175,7 +200,9 @@ def test_spectral_conv_divides_by_the_largest_singular_value():
     variables = trained(make, x)
     kernel = np.asarray(variables["params"]["kernel"])
     sigma = np.linalg.svd(kernel.reshape(27, 4), compute_uv=False)[0]
-    plain = nn.Conv(4, (3, 3)).apply({"params": {"kernel": kernel / sigma, "bias": jnp.zeros(4)}}, x)
+    plain = nn.Conv(4, (3, 3)).apply(
+        {"params": {"kernel": kernel / sigma, "bias": jnp.zeros(4)}}, x
+    )
     np.testing.assert_allclose(make().apply(variables, x), plain, rtol=1e-3, atol=1e-4)
 
 
@@ -189,7 +216,9 @@ def test_spectral_vector_moves_only_in_training_and_when_mutable():
     np.testing.assert_array_equal(idle["spectral"]["u"], before)
     in_training, moved = SpectralDense(5, train=True).apply(variables, x, mutable=["spectral"])
     assert not np.array_equal(moved["spectral"]["u"], before)
-    np.testing.assert_array_equal(SpectralDense(5, train=True).apply(variables, x), in_training)  # immutable: no error
+    np.testing.assert_array_equal(
+        SpectralDense(5, train=True).apply(variables, x), in_training
+    )  # immutable: no error
     np.testing.assert_array_equal(evaluated, in_training)
 
 
@@ -218,6 +247,8 @@ def test_attention_is_the_softmax_of_scaled_products():
 def test_flash_attention_is_chosen_where_cudnn_takes_it(monkeypatch, size, dtype, chosen):
     seen = []
     monkeypatch.setattr(layers, "_has_flash_attention", lambda: True)
-    monkeypatch.setattr(jax.nn, "dot_product_attention", lambda *args, implementation: seen.append(implementation))
+    monkeypatch.setattr(
+        jax.nn, "dot_product_attention", lambda *args, implementation: seen.append(implementation)
+    )
     attention(*[jnp.zeros((1, 2, 1, size), dtype)] * 3)
     assert seen == [chosen]

@@ -26,12 +26,19 @@ def test_the_label_is_a_projection_in_the_critic():
     a, b = jnp.array([0, 1, 2]), jnp.array([3, 3, 0])
     (score_a, features), (score_b, _) = net.apply(variables, x, a), net.apply(variables, x, b)
     rows = variables["params"]["classes"]["kernel"]
-    np.testing.assert_allclose(score_a - score_b, jnp.sum((rows[a] - rows[b]) * features[-1], -1), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        score_a - score_b, jnp.sum((rows[a] - rows[b]) * features[-1], -1), rtol=1e-3, atol=1e-5
+    )
 
 
 def test_decoder_channels_default_to_the_images():
     z = jnp.zeros((2, 3))
-    assert MLPDecoder((4, 6, 2), hidden=(4,)).init_with_output(jax.random.key(0), z)[0].shape == (2, 4, 6, 2)
+    assert MLPDecoder((4, 6, 2), hidden=(4,)).init_with_output(jax.random.key(0), z)[0].shape == (
+        2,
+        4,
+        6,
+        2,
+    )
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

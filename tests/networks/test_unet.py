@@ -23,7 +23,9 @@ def test_attention_is_torchs():
     x = jnp.asarray(draw.normal(size=(2, 3, 4, 16)), jnp.float32)
     net = Attention(heads=2)
     shapes = jax.eval_shape(net.init, jax.random.key(1), x)["params"]
-    params = jax.tree.map(lambda p: jnp.asarray(0.5 * draw.normal(size=p.shape), jnp.float32), shapes)
+    params = jax.tree.map(
+        lambda p: jnp.asarray(0.5 * draw.normal(size=p.shape), jnp.float32), shapes
+    )
 
     def tensor(a):
         return torch.from_numpy(np.array(a))
@@ -33,9 +35,21 @@ def test_attention_is_torchs():
 
     flat = tensor(x).reshape(2, 12, 16)
     norm = torch.nn.functional.group_norm(
-        flat.transpose(1, 2), 4, tensor(params["norm"]["scale"]), tensor(params["norm"]["bias"]), eps=1e-6
+        flat.transpose(1, 2),
+        4,
+        tensor(params["norm"]["scale"]),
+        tensor(params["norm"]["bias"]),
+        eps=1e-6,
     ).transpose(1, 2)
-    query, key, value = (dense(norm, n).reshape(2, 12, 2, 8).transpose(1, 2) for n in ("query", "key", "value"))
-    h = torch.nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(2, 12, 16)
+    query, key, value = (
+        dense(norm, n).reshape(2, 12, 2, 8).transpose(1, 2) for n in ("query", "key", "value")
+    )
+    h = (
+        torch.nn.functional.scaled_dot_product_attention(query, key, value)
+        .transpose(1, 2)
+        .reshape(2, 12, 16)
+    )
     expected = (flat + dense(h, "out")).reshape(2, 3, 4, 16).numpy()
-    np.testing.assert_allclose(jax.jit(net.apply)({"params": params}, x), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        jax.jit(net.apply)({"params": params}, x), expected, rtol=1e-4, atol=1e-4
+    )

@@ -18,7 +18,9 @@ def _vae(config):
 
 
 def _gan(config):
-    """With two critic updates a step and spectral normalisation, whose vectors are state without gradients."""
+    """With two critic updates a step and spectral normalisation, whose vectors are state without
+    gradients.
+    """
     config.family = "adversarial"
     config.conditional = True
     config.model.update(
@@ -33,7 +35,9 @@ def _gan(config):
 def _diffusion(config):
     config.family = "diffusion"
     config.model.update(
-        schedule=dict(name="cosine"), prediction="v", denoiser=dict(name="mlp_denoiser", width=32, depth=1)
+        schedule=dict(name="cosine"),
+        prediction="v",
+        denoiser=dict(name="mlp_denoiser", width=32, depth=1),
     )
     config.players.denoiser = player(dict(denoising=dict()), learning_rate=1e-3)
     config.sample.options.steps = 2

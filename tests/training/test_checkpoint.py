@@ -21,7 +21,13 @@ from jaxgen.training.state import TrainState
 def a_state(step: int) -> TrainState:
     """Every kind of leaf: an optimiser's named tuples, empty parts, scalars, bfloat16, integers."""
     noise = np.random.default_rng(0).normal(size=(100, 100)).astype(np.float32)
-    params = {"net": {"kernel": noise + step, "scale": np.float32(step), "half": noise[:5].astype(ml_dtypes.bfloat16)}}
+    params = {
+        "net": {
+            "kernel": noise + step,
+            "scale": np.float32(step),
+            "half": noise[:5].astype(ml_dtypes.bfloat16),
+        }
+    }
     return TrainState(
         step=np.int32(step),
         key=np.array([7, 2**32 - 1], np.uint32),
@@ -96,10 +102,15 @@ def test_nothing_there(tmp_path):
 
 
 def divided(count, axis):
-    """{leaf: sharding} that divides the large matrix along `axis` among `count` devices and copies the rest."""
+    """{leaf: sharding} that divides the large matrix along `axis` among `count` devices and copies
+    the rest.
+    """
     mesh = Mesh(np.asarray(jax.devices()[:count]), ("fsdp",))
     spec = {0: PartitionSpec("fsdp"), 1: PartitionSpec(None, "fsdp")}[axis]
-    return jax.tree.map(lambda x: NamedSharding(mesh, spec if x.shape == (100, 100) else PartitionSpec()), a_state(0))
+    return jax.tree.map(
+        lambda x: NamedSharding(mesh, spec if x.shape == (100, 100) else PartitionSpec()),
+        a_state(0),
+    )
 
 
 def test_any_devices_may_restore(tmp_path):
@@ -112,7 +123,9 @@ def test_any_devices_may_restore(tmp_path):
     assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)} == {1}
     target = divided(2, 0)
     checkpoints = checkpoint.open_folder(str(tmp_path), read_only=True)
-    like = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), a_state(0), target)
+    like = jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), a_state(0), target
+    )
     state = checkpoints.restore(like)
     checkpoints.close()
     assert_is(state, 1)
@@ -126,7 +139,9 @@ def test_the_checksum_sees_every_bit_and_no_devices(dtype):
     x = x > 0 if dtype == "bool" else x.astype(dtype)
     mesh = Mesh(np.asarray(jax.devices()), ("fsdp",))
     whole = checkpoint._inspect({"x": x})[0]
-    parts = checkpoint._inspect({"x": jax.device_put(x, NamedSharding(mesh, PartitionSpec("fsdp")))})[0]
+    parts = checkpoint._inspect(
+        {"x": jax.device_put(x, NamedSharding(mesh, PartitionSpec("fsdp")))}
+    )[0]
     np.testing.assert_array_equal(whole, parts)
     bits = x.view(np.uint8).reshape(-1)
     for place in rng.integers(0, bits.size, 20):
@@ -189,10 +204,16 @@ def test_two_are_damaged(damaged):
 def test_all_are_damaged(damaged, capfd):
     for step in (1, 2, 3):
         _cut(data_file(damaged, step))
-    with pytest.raises(InputError, match=r"no checkpoint in .* can be read \(3 tried; step 3: ") as error:
+    with pytest.raises(
+        InputError, match=r"no checkpoint in .* can be read \(3 tried; step 3: "
+    ) as error:
         restore(damaged)
     assert "\n" not in str(error.value)
-    assert checkpoint.steps_in(damaged / "checkpoints") == [1, 2, 3]  # nothing is moved where nothing can be read
+    assert checkpoint.steps_in(damaged / "checkpoints") == [
+        1,
+        2,
+        3,
+    ]  # nothing is moved where nothing can be read
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -220,7 +241,10 @@ def test_no_checkpoint_holds_nan(tmp_path, value):
     checkpoints = checkpoint.open_folder(str(tmp_path))
     state = a_state(2)
     state.params["net"]["half"][3, 3] = value
-    with pytest.raises(InputError, match="params/net/half became NaN or infinite by step 2; .* checkpoint is step 1"):
+    with pytest.raises(
+        InputError,
+        match="params/net/half became NaN or infinite by step 2; .* checkpoint is step 1",
+    ):
         checkpoints.save(state)
     checkpoints.close()
     assert checkpoint.steps_in(tmp_path / "checkpoints") == [1]
@@ -228,7 +252,9 @@ def test_no_checkpoint_holds_nan(tmp_path, value):
 
 @pytest.fixture
 def full_disk():
-    """(start) -> None: from then on larger files cannot be written, and fail in the same places as on a full disk."""
+    """(start) -> None: from then on larger files cannot be written, and fail in the same places as
+    on a full disk.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -242,7 +268,9 @@ def test_full_disk(tmp_path, full_disk, asks):
         pass
     full_disk()
     checkpoints.save(a_state(2))  # in the background: it cannot know yet
-    with pytest.raises(RetryError, match=r"\(File too large\); the last good checkpoint is step 1") as error:
+    with pytest.raises(
+        RetryError, match=r"\(File too large\); the last good checkpoint is step 1"
+    ) as error:
         while asks == "check":
             checkpoints.check()
         checkpoints.close() if asks == "close" else checkpoints.save(a_state(3))

@@ -1,4 +1,6 @@
-"""K steps in one call: the same numbers, bits and memory as one by one, with nothing from the host in between."""
+"""K steps in one call: the same numbers, bits and memory as one by one, with nothing from the host
+in between.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +21,12 @@ WAYS = {
 
 
 def assert_same(a, b):
-    for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_array_equal(np.asarray(x), np.asarray(y), err_msg=jax.tree_util.keystr(path))
+    for (path, x), y in zip(
+        jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True
+    ):
+        np.testing.assert_array_equal(
+            np.asarray(x), np.asarray(y), err_msg=jax.tree_util.keystr(path)
+        )
 
 
 class Setup:
@@ -30,7 +36,11 @@ class Setup:
         self.family = families.build(config)
         table = players.build(config, self.family)
         per_step = players.batches_per_step(table)
-        self.source, self.way, self.examples = loop.load_source(config, "train"), way, per_step * config.train.batch_size
+        self.source, self.way, self.examples = (
+            loop.load_source(config, "train"),
+            way,
+            per_step * config.train.batch_size,
+        )
         self.feed = dispatch.resident(self.source, config, per_step, way)
         self.state = way.enter(way.create(state.initial(config, self.family, table)))
         self.step, self.per_step = step.build(config, self.family, table, way), per_step
@@ -54,21 +64,31 @@ def test_any_division_into_calls_ends_in_the_same_bits(tiny, name):
 
 
 # "one device": as in the test before; pmap: as jit, but for the compiler's part
-@pytest.mark.parametrize("way", ["jit", "fsdp", *(pytest.param(way, marks=pytest.mark.slow) for way in ("one device", "pmap"))])
+@pytest.mark.parametrize(
+    "way",
+    ["jit", "fsdp", *(pytest.param(way, marks=pytest.mark.slow) for way in ("one device", "pmap"))],
+)
 def test_calls_of_several_steps_are_single_steps(tiny, way):
-    """Against batches from the host, one step at a time, on one device; of the system with several batches a step."""
+    """Against batches from the host, one step at a time, on one device; of the system with several
+    batches a step.
+    """
     config = tiny("gan")
     setup = Setup(config, WAYS[way](), 3)
     final, history = setup.run(3, 1)
     table = players.build(config, setup.family)
-    run, now = jax.jit(step.build(config, setup.family, table)), state.init(config, setup.family, table)
+    run, now = (
+        jax.jit(step.build(config, setup.family, table)),
+        state.init(config, setup.family, table),
+    )
     batches = data.batches(setup.source, setup.examples, seed=config.seed)
     for row, (batch, _) in zip(history, batches):
         if setup.per_step > 1:
             batch = {k: v.reshape(setup.per_step, -1, *v.shape[1:]) for k, v in batch.items()}
         now, metrics = run(now, batch)
         assert row == pytest.approx({k: float(v) for k, v in metrics.items()}, rel=1e-5, abs=1e-6)
-    assert tuple(final.position) == order.advance((0, 0), 4 * setup.examples, len(setup.source.images))
+    assert tuple(final.position) == order.advance(
+        (0, 0), 4 * setup.examples, len(setup.source.images)
+    )
     assert final.step == 4
 
 
@@ -93,7 +113,9 @@ def test_several_steps_need_the_memory_of_one(tiny):
 
 
 def test_streamed_batches_are_the_resident_ones(tiny, tmp_path):
-    """A run that streams is, bit by bit, the run that keeps its data on the device; also when it stops and goes on."""
+    """A run that streams is, bit by bit, the run that keeps its data on the device; also when it
+    stops and goes on.
+    """
     finals = []
     for pipeline, stops in (("device", (8,)), ("stream", (8,)), ("stream", (3, 8))):
         config, workdir = tiny("gan"), str(tmp_path / f"{pipeline}{len(stops)}")
@@ -108,7 +130,12 @@ def test_streamed_batches_are_the_resident_ones(tiny, tmp_path):
 
 
 def test_what_does_not_fit_is_streamed():
-    for pipeline, limit, streamed in (("auto", 160, False), ("auto", 159, True), ("device", 1, False), ("stream", 999, True)):
+    for pipeline, limit, streamed in (
+        ("auto", 160, False),
+        ("auto", 159, True),
+        ("device", 1, False),
+        ("stream", 999, True),
+    ):
         assert loop.streams(pipeline, limit, 160) == streamed
 
 
@@ -117,8 +144,16 @@ def test_peak_flops_are_known_by_the_kind_of_device():
         def __init__(self, kind):
             self.device_kind = kind
 
-    peaks = {kind: programs.peak_flops(Device(kind)) for kind in ("NVIDIA H100 80GB HBM3", "TPU v5 lite", "TPU v4", "cpu")}
-    assert peaks == {"NVIDIA H100 80GB HBM3": 989e12, "TPU v5 lite": 197e12, "TPU v4": 275e12, "cpu": None}
+    peaks = {
+        kind: programs.peak_flops(Device(kind))
+        for kind in ("NVIDIA H100 80GB HBM3", "TPU v5 lite", "TPU v4", "cpu")
+    }
+    assert peaks == {
+        "NVIDIA H100 80GB HBM3": 989e12,
+        "TPU v5 lite": 197e12,
+        "TPU v4": 275e12,
+        "cpu": None,
+    }
 
 
 def test_convolutions_use_all_cores_and_compiled_functions_nest():

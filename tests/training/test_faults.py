@@ -1,4 +1,6 @@
-"""Faults that need a process of its own, or a command line: kill -9, two commands in one folder, NaN, exit codes."""
+"""Faults that need a process of its own, or a command line: kill -9, two commands in one folder,
+NaN, exit codes.
+"""
 
 import contextlib
 import errno
@@ -47,7 +49,9 @@ def wait_until(process, condition):
 
 
 def train(config, workdir):
-    return loop.train(config, str(workdir), progress=False, report=lambda text: None, parameters=False)
+    return loop.train(
+        config, str(workdir), progress=False, report=lambda text: None, parameters=False
+    )
 
 
 def test_killed_while_saving_and_guarded_until_then(tiny, tmp_path):
@@ -57,7 +61,11 @@ def test_killed_while_saving_and_guarded_until_then(tiny, tmp_path):
     with another_process(config, tmp_path / "config", workdir) as process:
         checkpoints = workdir / "checkpoints"
         wait_until(process, lambda: len(checkpoint.steps_in(checkpoints)) >= 2)
-        message = f"^another process trains in .*parts \\(process {process.pid} on .*\\): wait for its end, or give another"
+        message = (
+            f"^another process trains in .*parts \\(process {process.pid} on .*\\): wait "
+            f"for "
+            f"its end, or give another"
+        )
         with pytest.raises(InputError, match=message):
             train(config, workdir)
         wait_until(process, lambda: any("tmp" in name for name in os.listdir(checkpoints)))
@@ -75,7 +83,10 @@ def test_a_lock_is_let_go(tmp_path):
     with lock.hold(str(tmp_path)):
         with pytest.raises(InputError, match=f"process {os.getpid()} on"), lock.hold(str(tmp_path)):
             pass
-        with pytest.raises(InputError), lock.hold(str(tmp_path)):  # the one that was refused has changed nothing
+        with (
+            pytest.raises(InputError),
+            lock.hold(str(tmp_path)),
+        ):  # the one that was refused has changed nothing
             pass
     with lock.hold(str(tmp_path)):
         pass
@@ -103,14 +114,19 @@ def test_nan_in_one_example_of_one_batch(tiny, tmp_path, monkeypatch):
     image = source.images[np.asarray(chosen)[-3]] / np.float32(127.5) - 1
 
     def poisoned():
-        return lambda outputs: jnp.where(jnp.all(jnp.abs(outputs["real"] - image) < 1e-3, axis=(1, 2, 3)), jnp.nan, 0.0)
+        return lambda outputs: jnp.where(
+            jnp.all(jnp.abs(outputs["real"] - image) < 1e-3, axis=(1, 2, 3)), jnp.nan, 0.0
+        )
 
     monkeypatch.setitem(elbo.TERMS, "poisoned", poisoned)
     config.players.model.terms = {**config.players.model.terms.to_dict(), "poisoned": {}}
     config.train.update(log_every=100, steps=20)
     config.checkpoint.every = 4
     for _ in range(2):  # the same command says it again
-        with pytest.raises(InputError, match=f"the loss became NaN or infinite at step {at}; .* checkpoint is step 4"):
+        with pytest.raises(
+            InputError,
+            match=f"the loss became NaN or infinite at step {at}; .* checkpoint is step 4",
+        ):
             train(config, tmp_path)
     assert checkpoint.steps_in(tmp_path / "checkpoints") == [4]
 
@@ -132,7 +148,9 @@ def command(tiny, tmp_path):
 
 
 def test_a_full_disk_asks_for_another_try(command, tmp_path, monkeypatch, capsys):
-    full = lambda path, mode="r", *rest, **keywords: open("/dev/full" if mode == "a" else path, mode, *rest, **keywords)  # noqa: E731
+    full = lambda path, mode="r", *rest, **keywords: open(
+        "/dev/full" if mode == "a" else path, mode, *rest, **keywords
+    )  # noqa: E731
     with monkeypatch.context() as patch:
         patch.setattr(logging, "open", full, raising=False)
         assert cli.main(command) == os.EX_TEMPFAIL == 75

@@ -17,7 +17,9 @@ from jaxgen.training import logging
 
 
 def events(workdir):
-    """All TensorBoard events of a run, read by the format's definition: length, its checksum, data, its checksum."""
+    """All TensorBoard events of a run, read by the format's definition: length, its checksum, data,
+    its checksum.
+    """
     from tensorboardX.proto.event_pb2 import Event
 
     found = []
@@ -80,14 +82,18 @@ def test_reading_stops_at_a_line_that_was_cut_off(tmp_path):
 
 
 def test_a_full_disk_is_an_error_at_once(tmp_path):
-    """On the TensorBoard side too: SummaryWriter would lose its thread and then wait for it for ever."""
+    """On the TensorBoard side too: SummaryWriter would lose its thread and then wait for it for
+    ever.
+    """
     log = logging.open_log(str(tmp_path), 0)
     log.close()
     (path,) = (tmp_path / "tensorboard").iterdir()
     path.unlink()
     path.symlink_to("/dev/full")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tensorboardX.event_file_writer.time.time", lambda: float(path.name.split(".")[3]))
+        patch.setattr(
+            "tensorboardX.event_file_writer.time.time", lambda: float(path.name.split(".")[3])
+        )
         with pytest.raises(OSError, match="No space left"):
             log = logging.open_log(str(tmp_path), 0)
             log.scalars(1, {"a": 1.0})
@@ -112,7 +118,9 @@ def test_progress_in_a_file_is_lines(capsys):
     error = capsys.readouterr().err
     assert "\r" not in error and len(error.splitlines()) == 2
     last = error.splitlines()[-1]
-    assert last.startswith("VAE: 100%") and "10000/10000" in last and "loss 1.5, 100 images/s" in last
+    assert (
+        last.startswith("VAE: 100%") and "10000/10000" in last and "loss 1.5, 100 images/s" in last
+    )
 
 
 @pytest.mark.parametrize("columns", [100, 0])
@@ -127,7 +135,11 @@ def test_progress_in_a_terminal(monkeypatch, columns):
         terminal.flush()
         text = os.read(master, 10_000).decode().strip().replace("\n", "\r").split("\r")[-1]
         # name, share done, step, time taken and to come, speed, loss
-        assert text.startswith("VAE:  50%") and "5/10 [00:00<00:00" in text and text.endswith("step/s, loss 1.5]")
+        assert (
+            text.startswith("VAE:  50%")
+            and "5/10 [00:00<00:00" in text
+            and text.endswith("step/s, loss 1.5]")
+        )
     os.close(master)
 
 
@@ -139,7 +151,8 @@ def test_no_progress(capsys):
 
 def test_pytorch_is_not_imported():
     code = (
-        "import sys; from jaxgen.training import logging; logging._tensorboard(); assert 'torch' not in sys.modules;"
+        "import sys; from jaxgen.training import logging; logging._tensorboard(); assert 'torch' "
+        "not in sys.modules;"
         "assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -27,18 +27,26 @@ def run(config, workdir, **overrides):
         section, field = name.split("__")
         config[section][field] = value
     notices = []
-    return loop.train(config, str(workdir), progress=False, report=notices.append, parameters=False), notices
+    return loop.train(
+        config, str(workdir), progress=False, report=notices.append, parameters=False
+    ), notices
 
 
 def assert_same(a, b):
-    for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_array_equal(np.asarray(x), np.asarray(y), err_msg=jax.tree_util.keystr(path))
+    for (path, x), y in zip(
+        jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True
+    ):
+        np.testing.assert_array_equal(
+            np.asarray(x), np.asarray(y), err_msg=jax.tree_util.keystr(path)
+        )
 
 
 def curve(workdir):
     """metrics.jsonl without the times."""
     rows = [json.loads(line) for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("images_per_second", "seconds")} for row in rows]
+    return [
+        {k: v for k, v in row.items() if k not in ("images_per_second", "seconds")} for row in rows
+    ]
 
 
 def at_step(monkeypatch, step, action):
@@ -146,7 +154,9 @@ def test_full_disk_while_logging(tiny, tmp_path, monkeypatch):
             "/dev/full" if mode == "a" else path, mode, *rest, **keywords
         )
         patch.setattr(logging, "open", full, raising=False)
-        with pytest.raises(RetryError, match="No space left on device.*last good checkpoint is step 2") as error:
+        with pytest.raises(
+            RetryError, match="No space left on device.*last good checkpoint is step 2"
+        ) as error:
             run(config, tmp_path)
     assert error.value.__cause__.errno == errno.ENOSPC
     assert run(config, tmp_path)[0].state.step == 8
@@ -202,7 +212,10 @@ def test_the_best_is_kept_beside_the_latest(tiny, tmp_path, monkeypatch):
         _, notices = run(config, tmp_path, train__steps=steps)
         kept[steps] = checkpoint.steps_in(tmp_path / "checkpoints")
     assert kept == {5: [4, 5], 9: [8, 9], 14: [8, 14], 16: [8, 16], 18: [18], 19: [18, 19]}
-    assert notices[-1] == "best validation/model/loss is 0.5, of step 18 (jaxgen sample --checkpoint=18)"
+    assert (
+        notices[-1]
+        == "best validation/model/loss is 0.5, of step 18 (jaxgen sample --checkpoint=18)"
+    )
 
 
 def test_best_must_be_measured(tiny, tmp_path):
@@ -236,7 +249,11 @@ def test_validation_is_the_mean_over_the_split(tiny):
     way, values = parallel.build(), []
     for size in (50, 16):
         config.train.batch_size = size
-        values.append(loop.validator(config, family, players, way)(variables, source)["validation/denoiser/loss"])
+        values.append(
+            loop.validator(config, family, players, way)(variables, source)[
+                "validation/denoiser/loss"
+            ]
+        )
     np.testing.assert_allclose(values[0], values[1], rtol=1e-5)
 
 

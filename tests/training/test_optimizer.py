@@ -15,7 +15,9 @@ def rates(steps, **options):
 
 
 def test_warm_up_is_linear_and_then_the_rate_is_constant():
-    assert rates([0, 1, 5, 10, 99], peak=0.2, warmup=10, total_steps=100) == pytest.approx([0, 0.02, 0.1, 0.2, 0.2])
+    assert rates([0, 1, 5, 10, 99], peak=0.2, warmup=10, total_steps=100) == pytest.approx(
+        [0, 0.02, 0.1, 0.2, 0.2]
+    )
     assert rates([0, 50], peak=0.2, total_steps=100) == pytest.approx([0.2, 0.2])
 
 
@@ -25,7 +27,9 @@ def test_decays_run_from_the_end_of_the_warm_up_to_the_last_step():
     cosine = 0.2 * (0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * progress)))
     common = dict(peak=0.2, warmup=10, end=0.1, total_steps=110)
     assert rates(steps, decay="cosine", **common) == pytest.approx(cosine, rel=1e-5)
-    assert rates(steps, decay="linear", **common) == pytest.approx(0.2 * (1 - 0.9 * progress), rel=1e-5)
+    assert rates(steps, decay="linear", **common) == pytest.approx(
+        0.2 * (1 - 0.9 * progress), rel=1e-5
+    )
     assert rates([5], decay="cosine", **common) == pytest.approx([0.1])
 
 
@@ -51,7 +55,9 @@ def test_adam_is_algorithm_1_of_kingma_and_ba():
 
 
 def test_weight_decay_is_decoupled():
-    ours = steps_of({"name": "adamw", "learning_rate": 0.1, "weight_decay": 0.5}, np.zeros((2, 1)), [1.0])
+    ours = steps_of(
+        {"name": "adamw", "learning_rate": 0.1, "weight_decay": 0.5}, np.zeros((2, 1)), [1.0]
+    )
     np.testing.assert_allclose(ours, (1 - 0.1 * 0.5) ** 2, rtol=1e-6)
 
 
@@ -63,7 +69,9 @@ def test_clipping_scales_the_whole_gradient_to_the_largest_norm():
 
 def test_the_schedule_drives_the_optimiser():
     options = {"name": "sgd", "learning_rate": 1.0, "warmup": 2}
-    np.testing.assert_allclose(steps_of(options, [[1.0]] * 4, [0.0]), -(0.0 + 0.5 + 1.0 + 1.0), rtol=1e-6)
+    np.testing.assert_allclose(
+        steps_of(options, [[1.0]] * 4, [0.0]), -(0.0 + 0.5 + 1.0 + 1.0), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", optimizer.NAMES)

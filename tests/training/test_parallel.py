@@ -1,4 +1,6 @@
-"""How state and batch lie on eight devices, and what crosses between them; that the numbers are those of one is in test_step."""
+"""How state and batch lie on eight devices, and what crosses between them; that the numbers are
+those of one is in test_step.
+"""
 
 import collections
 import re
@@ -27,7 +29,10 @@ def test_the_batch_is_really_split():
             if mode == "pmap":
                 parts = list(label)
             else:
-                parts = [shard.data for shard in sorted(label.addressable_shards, key=lambda s: s.index[-1].start)]
+                parts = [
+                    shard.data
+                    for shard in sorted(label.addressable_shards, key=lambda s: s.index[-1].start)
+                ]
             assert len(parts) == DEVICES
             np.testing.assert_array_equal(np.concatenate(parts, axis=-1), given["label"])
 
@@ -55,8 +60,17 @@ def test_the_step_takes_over_its_state(mode):
 
 
 def test_what_is_divided():
-    way = parallel.build(fsdp=4, min_size=64, rules=(("embedding", ("fsdp", None)), ("head", (None,))))
-    shapes = {"a/kernel": (16, 32), "a/bias": (32,), "odd": (9, 33), "embedding": (4, 2), "head/kernel": (64, 64), "tall": (64, 6)}
+    way = parallel.build(
+        fsdp=4, min_size=64, rules=(("embedding", ("fsdp", None)), ("head", (None,)))
+    )
+    shapes = {
+        "a/kernel": (16, 32),
+        "a/bias": (32,),
+        "odd": (9, 33),
+        "embedding": (4, 2),
+        "head/kernel": (64, 64),
+        "tall": (64, 6),
+    }
     found = {name: way.spec(f"params/{name}", shape) for name, shape in shapes.items()}
     none = PartitionSpec()
     assert found == {
@@ -88,7 +102,9 @@ def test_averages_and_optimiser_are_divided_like_their_parameters(tiny, name):
                 assert leaf.addressable_shards[0].data.size == leaf.size // DEVICES
 
 
-COLLECTIVES = re.compile(r" (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast)(?:-start)?\(")
+COLLECTIVES = re.compile(
+    r" (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast)(?:-start)?\("
+)
 
 
 def traffic(tiny, name, way, longest=1):
@@ -99,8 +115,14 @@ def traffic(tiny, name, way, longest=1):
     feed = dispatch.resident(source, config, per_step, way)
     trained = step.build(config, family, table, way)
     run = way.compile(dispatch.several_steps(trained, feed, per_step * 16, longest))
-    text = run.lower(way.enter(now), feed.load(longest), way.replicate(np.int32(longest))).compile().as_text()
-    return collections.Counter(COLLECTIVES.findall(text)), sum(player.updates for player in table.values())
+    text = (
+        run.lower(way.enter(now), feed.load(longest), way.replicate(np.int32(longest)))
+        .compile()
+        .as_text()
+    )
+    return collections.Counter(COLLECTIVES.findall(text)), sum(
+        player.updates for player in table.values()
+    )
 
 
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
@@ -119,7 +141,11 @@ def test_one_all_reduce_also_of_more_arrays_than_xla_takes_into_one(mode):
     specs = [PartitionSpec()] * len(shapes)
     if mode == "jit":
         rows, everywhere = way.batch_spec(), PartitionSpec()
-        run = jax.jit(way.per_device(lambda x: way.mean([g[0] for g in x], specs), in_specs=(rows,), out_specs=everywhere))
+        run = jax.jit(
+            way.per_device(
+                lambda x: way.mean([g[0] for g in x], specs), in_specs=(rows,), out_specs=everywhere
+            )
+        )
     else:
         run = jax.pmap(lambda x: way.mean(x, specs), axis_name=parallel.BATCH)
     text = run.lower(grads).compile().as_text()
@@ -131,24 +157,38 @@ def test_one_all_reduce_also_of_more_arrays_than_xla_takes_into_one(mode):
 
 @pytest.mark.parametrize("name", ["vae", "gan", "diffusion"])
 def test_divided_parameters_are_gathered_and_gradients_scattered(tiny, name):
-    """Whole parameters and whole gradients cross once each; the rest (small leaves, means) goes in one all-reduce."""
+    """Whole parameters and whole gradients cross once each; the rest (small leaves, means) goes in
+    one all-reduce.
+    """
     found, updates = traffic(tiny, name, parallel.build(fsdp=-1, min_size=64))
     assert set(found) == {"all-gather", "reduce-scatter", "all-reduce"}
     assert found["all-reduce"] == updates
 
 
 def gathered_and_scattered(config):
-    """(times that the step as written gathers, and scatters, a parameter; number of divided parameters by network, players)."""
+    """(times that the step as written gathers, and scatters, a parameter; number of divided
+    parameters by network, players).
+    """
     config.parallel.update(fsdp=-1, fsdp_min_size=64)
     family = families.build(config)
     table, way = players.build(config, family), parallel.from_config(config)
     shapes = way.with_shardings(jax.eval_shape(state.initial(config, family, table)))
     rows = (players.batches_per_step(table), 16) if players.batches_per_step(table) > 1 else (16,)
-    batch = {"image": jax.ShapeDtypeStruct((*rows, 8, 8, 1), "uint8"), "label": jax.ShapeDtypeStruct(rows, "int32")}
+    batch = {
+        "image": jax.ShapeDtypeStruct((*rows, 8, 8, 1), "uint8"),
+        "label": jax.ShapeDtypeStruct(rows, "int32"),
+    }
     text = way.compile(step.build(config, family, table, way)).lower(shapes, batch).as_text()
     is_spec = lambda x: isinstance(x, PartitionSpec)  # noqa: E731
-    divided = jax.tree.map(lambda spec: int(any(spec)), way.specs(shapes.params, "params/"), is_leaf=is_spec)
-    return text.count("stablehlo.all_gather"), text.count("stablehlo.reduce_scatter"), divided, table
+    divided = jax.tree.map(
+        lambda spec: int(any(spec)), way.specs(shapes.params, "params/"), is_leaf=is_spec
+    )
+    return (
+        text.count("stablehlo.all_gather"),
+        text.count("stablehlo.reduce_scatter"),
+        divided,
+        table,
+    )
 
 
 @pytest.mark.parametrize("remat, times", [("none", 1), ("full", 2), ("dots", 2)])
@@ -178,19 +218,27 @@ def test_a_network_used_several_times_in_a_step_is_gathered_once(tiny, name):
 def test_a_run_changes_its_way_between_stops(tiny, tmp_path, monkeypatch):
     """Checkpoints of one way go on under another, and on other devices, with the same curve."""
     devices, curves = jax.devices(), []
-    ways = [[("jit", 8, 1), ("jit", 1, 1)], [("jit", 4, 4), ("pmap", 8, 1)], [("pmap", 8, 1), ("jit", 8, 2)]]
+    ways = [
+        [("jit", 8, 1), ("jit", 1, 1)],
+        [("jit", 4, 4), ("pmap", 8, 1)],
+        [("pmap", 8, 1), ("jit", 8, 2)],
+    ]
     for i, parts in enumerate(ways):
         for (mode, count, fsdp), steps in zip(parts, (2, STEPS), strict=True):
             monkeypatch.setattr(jax, "devices", lambda count=count: devices[:count])
             config = tiny("vae")
             config.parallel.update(mode=mode, fsdp=fsdp, fsdp_min_size=64)
             config.train.update(steps=steps, eval_every=STEPS, sample_every=STEPS)
-            result = loop.train(config, str(tmp_path / str(i)), progress=False, report=lambda text: None)
+            result = loop.train(
+                config, str(tmp_path / str(i)), progress=False, report=lambda text: None
+            )
         rows = loop.logging.read_metrics(str(tmp_path / str(i)))
         curves.append([[v for k, v in row.items() if k.endswith("loss")] for row in rows])
         assert int(result.state.step) == STEPS
     for curve in curves[1:]:
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), curves[0], curve)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), curves[0], curve
+        )
 
 
 def test_bad_input(tiny):

@@ -1,4 +1,6 @@
-"""Two processes with two devices each, on this machine over gloo, against one process with four devices."""
+"""Two processes with two devices each, on this machine over gloo, against one process with four
+devices.
+"""
 
 import os
 import signal
@@ -47,10 +49,16 @@ def free_port() -> int:
 
 @pytest.fixture
 def start(tmp_path):
-    """(config, workdir, pause) -> two processes that train it, each call `pause` seconds longer than it need be."""
+    """(config, workdir, pause) -> two processes that train it, each call `pause` seconds longer
+    than it need be.
+    """
     processes = []
     (tmp_path / "worker.py").write_text(WORKER)
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=2")}
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=2"),
+    }
 
     def run(config, workdir, pause=0.0):
         text, file = tmp_path / "config.json", tmp_path / f"config_{len(processes)}.py"
@@ -116,7 +124,9 @@ def same(a, b):
 
 @pytest.mark.slow
 def test_processes_train_as_one_does(config, start, tmp_path, monkeypatch):
-    """A SIGTERM to one stops and saves both at the same step; one process goes on; other ways have the same curve."""
+    """A SIGTERM to one stops and saves both at the same step; one process goes on; other ways have
+    the same curve.
+    """
     expected = tmp_path / "one"
     on_four_devices(monkeypatch, config, expected)
 
@@ -128,7 +138,10 @@ def test_processes_train_as_one_does(config, start, tmp_path, monkeypatch):
     saved = checkpoint.steps_in(checkpoint.folder_of(str(stopped)))[-1]
     assert 0 < saved < STEPS and curve(stopped)[-1][0] == saved
     gloo = ("Gloo", "peer ranks")  # its threads write into each other's lines
-    words = [[line for line in text.splitlines() if not any(word in line for word in gloo)] for text in start.outputs()]
+    words = [
+        [line for line in text.splitlines() if not any(word in line for word in gloo)]
+        for text in start.outputs()
+    ]
     assert words[0][-1] == f"stopped at step {saved} and saved; the same command goes on from there"
     assert not [line for line in words[1] if "SIGTERM caught" not in line], "only process 0 speaks"
     on_four_devices(monkeypatch, config, stopped)

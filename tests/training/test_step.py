@@ -1,4 +1,6 @@
-"""The one train step: against hand computation on a toy game, and against itself on other devices and micro-batches."""
+"""The one train step: against hand computation on a toy game, and against itself on other devices
+and micro-batches.
+"""
 
 import functools
 
@@ -21,11 +23,16 @@ from jaxgen.training.players import Player
 
 def toy_forward(variables, batch, keys, train):
     outputs = {"image": batch["image"].mean((1, 2, 3)), "noise": draws.normal(keys, ())}
-    return {**variables["params"], **outputs}, {name: count + 1 for name, count in variables["state"].items()}
+    return {**variables["params"], **outputs}, {
+        name: count + 1 for name, count in variables["state"].items()
+    }
 
 
 def toy_init(key, batch):
-    return {"params": {"a": jnp.float32(1.0), "b": jnp.float32(2.0)}, "state": {"a": jnp.int32(0), "b": jnp.int32(0)}}
+    return {
+        "params": {"a": jnp.float32(1.0), "b": jnp.float32(2.0)},
+        "state": {"a": jnp.int32(0), "b": jnp.int32(0)},
+    }
 
 
 TOY = Family(("a", "b"), toy_init, toy_forward, None, {}, lambda: 1)
@@ -37,7 +44,9 @@ def ones(outputs):
 
 def toy_player(network, term, optimizer=None, updates=1):
     row = WeightedTerm("term", term, lambda step: jnp.float32(1.0), 0, 1)
-    return Player((network,), (row,), optimizer or optax.sgd(0.1), optax.constant_schedule(0.1), updates)
+    return Player(
+        (network,), (row,), optimizer or optax.sgd(0.1), optax.constant_schedule(0.1), updates
+    )
 
 
 def toy_config(**changes):
@@ -50,7 +59,11 @@ def toy_config(**changes):
 
 
 def toy_batch(levels):
-    return {"image": np.broadcast_to(np.uint8(levels)[..., None, None, None], (*np.shape(levels), 2, 2, 1))}
+    return {
+        "image": np.broadcast_to(
+            np.uint8(levels)[..., None, None, None], (*np.shape(levels), 2, 2, 1)
+        )
+    }
 
 
 def toy_run(table, batches, **changes):
@@ -74,26 +87,26 @@ def product_game():
 
 def test_players_update_one_after_the_other_in_the_given_order():
     game, batch = product_game(), toy_batch([0, 0])
-    (now, metrics), = toy_run(game, [batch])
+    ((now, metrics),) = toy_run(game, [batch])
     a = 1.0 - 0.1 * 2.0
     assert (now.params["a"], now.params["b"]) == pytest.approx((a, 2.0 + 0.1 * a))
     truth = {"a/loss": 2.0, "a/term": 2.0, "b/loss": -2 * a, "b/term": -2 * a}
     assert {k: float(v) for k, v in metrics.items()} == pytest.approx(
         {**truth, "a/learning_rate": 0.1, "b/learning_rate": 0.1}
     )
-    (now, _), = toy_run({"b": game["b"], "a": game["a"]}, [batch])
+    ((now, _),) = toy_run({"b": game["b"], "a": game["a"]}, [batch])
     assert (now.params["a"], now.params["b"]) == pytest.approx((1.0 - 0.1 * 2.1, 2.1))
 
 
 def test_simultaneous_players_see_the_same_parameters_and_noise():
-    (now, metrics), = toy_run(product_game(), [toy_batch([0, 0])], simultaneous=True)
+    ((now, metrics),) = toy_run(product_game(), [toy_batch([0, 0])], simultaneous=True)
     assert (now.params["a"], now.params["b"]) == pytest.approx((0.8, 2.1))
     assert (metrics["a/loss"], metrics["b/loss"]) == pytest.approx((2.0, -2.0))
     assert {name: int(count) for name, count in now.state.items()} == {"a": 1, "b": 1}
 
     noisy = {n: toy_player(n, lambda o, n=n: o[n] * o["noise"]) for n in ("a", "b")}
     for simultaneous in (True, False):
-        (now, _), = toy_run(noisy, [toy_batch([0, 0])], simultaneous=simultaneous)
+        ((now, _),) = toy_run(noisy, [toy_batch([0, 0])], simultaneous=simultaneous)
         moves = float(now.params["a"]) - 1.0, float(now.params["b"]) - 2.0
         assert (moves[0] == pytest.approx(moves[1], abs=1e-6)) == simultaneous
 
@@ -109,7 +122,9 @@ def test_an_update_is_optax_on_the_gradient_of_the_batchs_mean():
     for row, (now, metrics) in zip(levels, history, strict=True):
         image = row / 127.5 - 1
         assert metrics["a/loss"] == pytest.approx(np.mean((float(a) - image) ** 2), rel=1e-5)
-        updates, optimizer_state = optimizer.update(jnp.float32(np.mean(2 * (float(a) - image))), optimizer_state)
+        updates, optimizer_state = optimizer.update(
+            jnp.float32(np.mean(2 * (float(a) - image))), optimizer_state
+        )
         a = optax.apply_updates(a, updates)
         assert now.params["a"] == pytest.approx(float(a), rel=1e-5)
         assert now.params["b"] == 2.0  # its loss has no gradient
@@ -122,15 +137,18 @@ def test_a_player_that_updates_several_times_does_so_on_fresh_data_and_noise():
         "b": toy_player("b", lambda o: o["b"] * o["image"]),
     }
     levels = np.array([[0, 0], [255, 255], [204, 255]])  # images -1, 1, and 0.6 and 1
-    (now, _), = toy_run(table, [toy_batch(levels)])
+    ((now, _),) = toy_run(table, [toy_batch(levels)])
     assert now.params["a"] == pytest.approx(1.0 - 0.1 * (-1.0 + 1.0 + 0.8))
     assert now.params["b"] == pytest.approx(2.0 - 0.1 * -1.0)  # the first batch only
 
-    # with a's gradient = noise: a moves from 1 by -0.1 (first + last), and the metric is (1 - 0.1 first) last
+    # with a's gradient = noise: a moves from 1 by -0.1 (first + last), and the metric is (1 - 0.1
+    # first) last
     noisy = {**table, "a": toy_player("a", lambda o: o["a"] * o["noise"], updates=2)}
-    (now, metrics), = toy_run(noisy, [toy_batch(levels[:2])])
+    ((now, metrics),) = toy_run(noisy, [toy_batch(levels[:2])])
     total, metric = (1.0 - float(now.params["a"])) / 0.1, float(metrics["a/loss"])
-    assert metric != pytest.approx((1 - 0.1 * total / 2) * total / 2, rel=1e-3)  # it would be, were first = last
+    assert metric != pytest.approx(
+        (1 - 0.1 * total / 2) * total / 2, rel=1e-3
+    )  # it would be, were first = last
 
 
 def test_noise_is_new_every_step_and_belongs_to_the_example():
@@ -138,7 +156,9 @@ def test_noise_is_new_every_step_and_belongs_to_the_example():
     losses = [float(m["a/loss"]) for _, m in toy_run(table, [toy_batch([0] * 4)] * 3)]
     assert len(set(losses)) == 3
     assert [float(m["a/loss"]) for _, m in toy_run(table, [toy_batch([0] * 4)] * 3)] == losses
-    assert [float(m["a/loss"]) for _, m in toy_run(table, [toy_batch([0] * 4)] * 3, seed=1)] != losses
+    assert [
+        float(m["a/loss"]) for _, m in toy_run(table, [toy_batch([0] * 4)] * 3, seed=1)
+    ] != losses
 
 
 def test_averages_follow_their_recursion_with_warm_up():
@@ -154,7 +174,9 @@ def test_averages_follow_their_recursion_with_warm_up():
             expected[rate] = decay * expected[rate] + (1 - decay) * a
             assert now.ema[str(rate)]["a"] == pytest.approx(expected[rate], rel=1e-5)
         assert set(now.ema["0.5"]) == {"a"}
-        assert state.variables(now)["params"]["a"] == now.ema["0.99"]["a"]  # the slowest, in whatever order they are named
+        assert (
+            state.variables(now)["params"]["a"] == now.ema["0.99"]["a"]
+        )  # the slowest, in whatever order they are named
     now = history[-1][0]
     assert state.variables(now)["params"]["b"] == now.params["b"]  # not averaged
     assert state.variables(now, ema=0.99)["params"]["a"] == now.ema["0.99"]["a"]
@@ -170,7 +192,10 @@ def test_the_first_bad_step_is_recorded(player_name):
     def term(outputs, name):
         return jnp.where(outputs["image"] > 0.99, jnp.nan, 1.0) + 0 * outputs[name]
 
-    table = {n: toy_player(n, lambda o, n=n: term(o, n) if n == player_name else ones(o)) for n in ("a", "b")}
+    table = {
+        n: toy_player(n, lambda o, n=n: term(o, n) if n == player_name else ones(o))
+        for n in ("a", "b")
+    }
     batches = [toy_batch(row) for row in ([0, 0], [0, 9], [255, 0], [0, 0], [255, 255])]
     assert [int(now.bad_step) for now, _ in toy_run(table, batches)] == [-1, -1, 2, 2, 2]
 
@@ -184,11 +209,16 @@ def test_accumulation_averages_gradients_and_metrics_and_carries_the_state():
     for accumulate in (1, 2, 4):
         train = default().train
         train.accumulate = accumulate
-        (now, metrics), = toy_run(table, [toy_batch(np.arange(8) * 30)], train=train)
+        ((now, metrics),) = toy_run(table, [toy_batch(np.arange(8) * 30)], train=train)
         runs.append((float(now.params["a"]), float(metrics["a/loss"])))
         # a network's state moves with its own player's passes, not with the other's
-        assert {name: int(count) for name, count in now.state.items()} == {"a": accumulate, "b": accumulate}
-    assert runs[1] == pytest.approx(runs[0], rel=1e-6) and runs[2] == pytest.approx(runs[0], rel=1e-6)
+        assert {name: int(count) for name, count in now.state.items()} == {
+            "a": accumulate,
+            "b": accumulate,
+        }
+    assert runs[1] == pytest.approx(runs[0], rel=1e-6) and runs[2] == pytest.approx(
+        runs[0], rel=1e-6
+    )
 
 
 # Real systems, tiny
@@ -220,14 +250,20 @@ def config_of(system, **changes):
         config.family = "autoencoder"
         config.model.update(vae, critic=critic)
         config.players.encoder = player(dict(kl={}, feature={}), **rate)
-        config.players.decoder = player(dict(feature={}, adversarial=dict(weight=0.1, start=2)), **rate)
+        config.players.decoder = player(
+            dict(feature={}, adversarial=dict(weight=0.1, start=2)), **rate
+        )
         config.players.critic = player(dict(critic={}, r1={}), **rate)
     elif system == "ddpm":
         config.family = "diffusion"
         denoiser = dict(name="dit", patch=4, width=8, depth=1, heads=2, dropout=0.2)
         schedule = dict(name="linear", steps=10, end=0.5)
-        config.model.update(schedule=schedule, prediction="noise", label_dropout=0.2, denoiser=denoiser)
-        config.players.denoiser = player(dict(denoising={}, variational_bound=dict(weight=1e-3)), clip=1.0, **rate)
+        config.model.update(
+            schedule=schedule, prediction="noise", label_dropout=0.2, denoiser=denoiser
+        )
+        config.players.denoiser = player(
+            dict(denoising={}, variational_bound=dict(weight=1e-3)), clip=1.0, **rate
+        )
     for name, value in changes.items():
         config.update_from_flattened_dict({name: value})
     return config
@@ -245,7 +281,9 @@ WAYS = {
 def data(per_step):
     rng = np.random.default_rng(0)
     shape = (5, per_step, 16) if per_step > 1 else (5, 16)
-    return rng.integers(0, 256, (*shape, 8, 8, 1), dtype=np.uint8), rng.integers(0, 3, shape, dtype=np.int32)
+    return rng.integers(0, 256, (*shape, 8, 8, 1), dtype=np.uint8), rng.integers(
+        0, 3, shape, dtype=np.int32
+    )
 
 
 def train(config, way, steps=5):
@@ -257,7 +295,9 @@ def train(config, way, steps=5):
     now = way.enter(way.create(state.initial(config, family, table)))
     run, history = way.compile(step.build(config, family, table, way)), []
     for i in range(steps):
-        now, metrics = run(now, way.split({"image": images[i], "label": labels[i]}, int(per_step > 1)))
+        now, metrics = run(
+            now, way.split({"image": images[i], "label": labels[i]}, int(per_step > 1))
+        )
         history.append(jax.device_get(way.first(metrics)))
     return history, jax.device_get(way.leave(now))
 
@@ -268,24 +308,34 @@ def on_one_device(system):
 
 
 # nearly all that a VAE is made of is in the VAE-GAN too
-@pytest.mark.parametrize("system", [pytest.param("vae", marks=pytest.mark.slow), "gan", "vae_gan", "ddpm"])
+@pytest.mark.parametrize(
+    "system", [pytest.param("vae", marks=pytest.mark.slow), "gan", "vae_gan", "ddpm"]
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_eight_devices_give_the_numbers_of_one(system, way):
-    """With flips, dropout, label dropout, latent and path noise, lazy and late terms and spectral norm's state."""
+    """With flips, dropout, label dropout, latent and path noise, lazy and late terms and spectral
+    norm's state.
+    """
     assert jax.device_count() == 8
     reference, reference_state = on_one_device(system)
     history, final = train(config_of(system), WAYS[way]())
     for i, (one, eight) in enumerate(zip(reference, history, strict=True)):
         assert one.keys() == eight.keys()
         for name in one:
-            np.testing.assert_allclose(eight[name], one[name], rtol=1e-5, atol=1e-7, err_msg=f"{name} at step {i}")
+            np.testing.assert_allclose(
+                eight[name], one[name], rtol=1e-5, atol=1e-7, err_msg=f"{name} at step {i}"
+            )
     assert final.step == reference_state.step == 5 and final.bad_step == -1
-    for a, b in zip(jax.tree.leaves(final.state), jax.tree.leaves(reference_state.state), strict=True):
+    for a, b in zip(
+        jax.tree.leaves(final.state), jax.tree.leaves(reference_state.state), strict=True
+    ):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     assert jax.tree.map(np.shape, final.params) == jax.tree.map(np.shape, reference_state.params)
 
 
-@pytest.mark.parametrize(("system", "accumulate"), [pytest.param("vae", 4, marks=pytest.mark.slow), ("ddpm", 2)])
+@pytest.mark.parametrize(
+    ("system", "accumulate"), [pytest.param("vae", 4, marks=pytest.mark.slow), ("ddpm", 2)]
+)
 def test_micro_batches_do_not_change_the_update(system, accumulate):
     """SGD, so that a parameter moves by its gradient."""
 
@@ -315,7 +365,9 @@ def test_a_player_changes_its_own_networks_only():
     for i, mover in enumerate(table):
         after, _ = run(now, {"image": images[i], "label": labels[i]})
         for name in family.networks:
-            pairs = zip(jax.tree.leaves(now.params[name]), jax.tree.leaves(after.params[name]), strict=True)
+            pairs = zip(
+                jax.tree.leaves(now.params[name]), jax.tree.leaves(after.params[name]), strict=True
+            )
             changed = [not np.array_equal(a, b) for a, b in pairs]
             assert any(changed) == (name == mover)
             assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after.params[name]))
@@ -327,8 +379,16 @@ def test_losses_fall_or_stay_finite_and_metrics_name_players_and_terms(system):
     history, final = on_one_device(system)
     assert all(np.isfinite(v) for row in history for v in row.values()) and final.bad_step == -1
     for name, spec in config_of(system).players.items():
-        assert {f"{name}/{key}" for key in ("loss", "learning_rate", *spec.terms)} <= history[0].keys()
+        assert {f"{name}/{key}" for key in ("loss", "learning_rate", *spec.terms)} <= history[
+            0
+        ].keys()
     if system == "gan":
         assert [row["critic/r1"] > 0 for row in history] == [True, False, True, False, True]
     if system == "vae_gan":
-        assert [row["decoder/adversarial"] != 0 for row in history] == [False, False, True, True, True]
+        assert [row["decoder/adversarial"] != 0 for row in history] == [
+            False,
+            False,
+            True,
+            True,
+            True,
+        ]

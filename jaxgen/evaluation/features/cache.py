@@ -1,4 +1,6 @@
-"""Features of reference images, computed once and kept on disk under the hash of the images and of the extractor."""
+"""Features of reference images, computed once and kept on disk under the hash of the images and of
+the extractor.
+"""
 
 import contextlib
 import hashlib
@@ -19,13 +21,17 @@ def folder() -> str:
 
 
 def cached(extractor: Extractor, images: UInt8[np.ndarray, "N H W C"]) -> Features:
-    """`extractor.extract(images)`, from disk where it has been computed before. A damaged file is computed anew."""
+    """`extractor.extract(images)`, from disk where it has been computed before. A damaged file is
+    computed anew.
+    """
     key = hashlib.sha256(f"{extractor.digest} {images.dtype} {images.shape} ".encode())
     key.update(np.ascontiguousarray(images).data)
     path = os.path.join(folder(), f"{extractor.name}-{key.hexdigest()[:32]}.npz")
     try:
         with np.load(path, allow_pickle=False) as saved:
-            return Features(saved["vectors"], saved["probabilities"] if "probabilities" in saved else None)
+            return Features(
+                saved["vectors"], saved["probabilities"] if "probabilities" in saved else None
+            )
     except Exception:  # broken bytes raise many kinds of errors here
         features = extractor.extract(images)
     arrays = {name: value for name, value in features._asdict().items() if value is not None}

@@ -1,4 +1,5 @@
-"""Pure functions of feature arrays [N, D], class probabilities and images; float64 numpy; no network, no randomness but a seed.
+"""Pure functions of feature arrays [N, D], class probabilities and images; float64 numpy; no
+network, no randomness but a seed.
 
 Distances between sets (`frechet`, `kernel`)
     Moments, moments             what a set's Gaussian is fitted by

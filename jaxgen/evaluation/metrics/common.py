@@ -1,4 +1,6 @@
-"""What the metrics share: the result type of repeated measurements, and the checks of what comes in."""
+"""What the metrics share: the result type of repeated measurements, and the checks of what comes
+in.
+"""
 
 from typing import NamedTuple
 
@@ -8,12 +10,16 @@ from jaxtyping import Float, Int, Shaped
 from jaxgen.errors import InputError
 
 _CHUNK = 4096  # rows looked at together
-_LARGEST = float(np.finfo(np.float32).max)  # its sixth power, the largest a kernel takes, still is a float64
+_LARGEST = float(
+    np.finfo(np.float32).max
+)  # its sixth power, the largest a kernel takes, still is a float64
 _SUM_TOLERANCE = 1e-3  # probabilities may come from float32 or bfloat16 networks
 
 
 class Estimate(NamedTuple):
-    """mean and std of a repeated measurement; each function says over what, and by which formula. `float()` is the mean."""
+    """mean and std of a repeated measurement; each function says over what, and by which formula.
+    `float()` is the mean.
+    """
 
     mean: float
     std: float
@@ -39,13 +45,17 @@ def as_array(name: str, values) -> np.ndarray:
 
 
 def check_features(name: str, values, least: int = 1) -> Float[np.ndarray, "N D"]:
-    """`values` as a float array [N, D]. float32 stays float32: callers convert the rows they compute with.
+    """`values` as a float array [N, D]. float32 stays float32: callers convert the rows they
+    compute with.
 
-    Raises InputError for another shape, fewer than `least` rows, no columns, and NaN or infinity (naming the row).
-    """
+    Raises InputError for another shape, fewer than `least` rows, no columns, and NaN or infinity
+    (naming the row)."""
     array = as_array(name, values)
     if array.ndim != 2:
-        raise InputError(f"{name} must be an array [N, D] of features, not of shape {array.shape}: reshape(len(x), -1) flattens")
+        raise InputError(
+            f"{name} must be an array [N, D] of features, not of shape {array.shape}: "
+            f"reshape(len(x), -1) flattens"
+        )
     if len(array) < least:
         raise InputError(f"{name} has {len(array)} rows; this metric needs at least {least}")
     if array.shape[1] == 0:
@@ -66,13 +76,24 @@ def check_finite(name: str, array: Shaped[np.ndarray, "N ..."]) -> None:
 
 
 def check_pair(real, generated, least: int = 1, names: tuple[str, str] = ("real", "generated")):
-    """Two sets of features of the same width, none so large that its distance to others would overflow."""
-    first, second = check_features(names[0], real, least), check_features(names[1], generated, least)
+    """Two sets of features of the same width, none so large that its distance to others would
+    overflow.
+    """
+    first, second = (
+        check_features(names[0], real, least),
+        check_features(names[1], generated, least),
+    )
     for name, features in zip(names, (first, second)):
         if features.dtype != np.float32 and max(features.max(), -features.min()) > _LARGEST:
-            raise InputError(f"{name} reach beyond {_LARGEST:.1e}, where distances overflow: scale both sets down")
+            raise InputError(
+                f"{name} reach beyond {_LARGEST:.1e}, where distances overflow: scale both sets "
+                f"down"
+            )
     if first.shape[1] != second.shape[1]:
-        raise InputError(f"{names[0]} has {first.shape[1]} features and {names[1]} {second.shape[1]}: use one extractor")
+        raise InputError(
+            f"{names[0]} has {first.shape[1]} features and {names[1]} {second.shape[1]}: use one "
+            f"extractor"
+        )
     return first, second
 
 
@@ -92,7 +113,9 @@ def check_neighbours(name: str, k, real, generated) -> int:
     """`k` where both sets have a k-th neighbour beside the point itself."""
     k, fewest = check_count(name, k, 1), min(len(real), len(generated))
     if k >= fewest:
-        raise InputError(f"{name}={k} is too large for a set of {fewest} rows: it needs at least {k + 1}")
+        raise InputError(
+            f"{name}={k} is too large for a set of {fewest} rows: it needs at least {k + 1}"
+        )
     return k
 
 
@@ -104,12 +127,18 @@ def check_distributions(name: str, values) -> Float[np.ndarray, "*N K"]:
     rows = array.reshape(-1, array.shape[-1])
     check_finite(name, rows)
     if rows.min() < 0:
-        raise InputError(f"{name} is negative in row {int(np.argmax((rows < 0).any(axis=1)))}: pass probabilities, not logits")
+        raise InputError(
+            f"{name} is negative in row {int(np.argmax((rows < 0).any(axis=1)))}: pass "
+            f"probabilities, not logits"
+        )
     sums = rows.sum(axis=1)
     bad = np.abs(sums - 1.0) > _SUM_TOLERANCE
     if bad.any():
         row = int(np.argmax(bad))
-        raise InputError(f"{name} sums to {sums[row]:.4g} in row {row}, not to 1: pass probabilities, not logits or counts")
+        raise InputError(
+            f"{name} sums to {sums[row]:.4g} in row {row}, not to 1: pass probabilities, not "
+            f"logits or counts"
+        )
     return array
 
 
@@ -117,9 +146,13 @@ def check_classes(name: str, values, num_classes: int) -> Int[np.ndarray, "N"]:
     """Class indices from 0 to num_classes - 1; at least one."""
     array = as_array(name, values)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise InputError(f"{name} must be an array [N] of integers, not {array.dtype} of shape {array.shape}")
+        raise InputError(
+            f"{name} must be an array [N] of integers, not {array.dtype} of shape {array.shape}"
+        )
     if not len(array):
         raise InputError(f"{name} is empty")
     if array.min() < 0 or array.max() >= num_classes:
-        raise InputError(f"{name} reach from {array.min()} to {array.max()}, outside 0 to {num_classes - 1}")
+        raise InputError(
+            f"{name} reach from {array.min()} to {array.max()}, outside 0 to {num_classes - 1}"
+        )
     return array

@@ -1,4 +1,6 @@
-"""The pinned classifiers: their files, their judgement of real images, and a second computation in float64 numpy."""
+"""The pinned classifiers: their files, their judgement of real images, and a second computation in
+float64 numpy.
+"""
 
 import hashlib
 import os
@@ -11,7 +13,11 @@ from jaxgen import data
 from jaxgen.errors import InputError
 from jaxgen.evaluation.features import classifier
 
-TFDS = Path(os.environ.get("JAXGEN_SHARED", Path(__file__).resolve().parents[4] / "shared")) / "data" / "tfds"
+TFDS = (
+    Path(os.environ.get("JAXGEN_SHARED", Path(__file__).resolve().parents[4] / "shared"))
+    / "data"
+    / "tfds"
+)
 DATASETS = list(classifier.PINNED)
 
 
@@ -21,7 +27,9 @@ def digits():
 
 
 def noise(dataset, count, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (count, *classifier.PINNED[dataset].shape), np.uint8)
+    return np.random.default_rng(seed).integers(
+        0, 256, (count, *classifier.PINNED[dataset].shape), np.uint8
+    )
 
 
 def in_float64(dataset, images):
@@ -32,7 +40,9 @@ def in_float64(dataset, images):
 
     def convolve(x, kernel, stride=1, pad=0):
         x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-        windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[:2], (1, 2))[:, ::stride, ::stride]
+        windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[:2], (1, 2))[
+            :, ::stride, ::stride
+        ]
         return np.einsum("nhwcij,ijco->nhwo", windows, kernel, optimize=True)
 
     def gelu(x):
@@ -43,7 +53,11 @@ def in_float64(dataset, images):
         x = convolve(x, weights[f"{i}/kernel"], pad=1) + weights[f"{i}/bias"]
         if halve:
             n, h, w, c = x.shape
-            x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
+            x = (
+                x[:, : h // 2 * 2, : w // 2 * 2]
+                .reshape(n, h // 2, 2, w // 2, 2, c)
+                .max(axis=(2, 4))
+            )
         x = gelu(x)
     vectors = x.mean(axis=(1, 2))
     scores = np.exp(vectors @ weights["logits/kernel"] + weights["logits/bias"])
@@ -100,7 +114,9 @@ def test_features_do_not_depend_on_the_batch(digits):
         parts = classifier.extractor("digits", batch_size=batch_size).extract(images)
         np.testing.assert_allclose(parts.vectors, whole.vectors, atol=1e-5)
         np.testing.assert_allclose(parts.probabilities, whole.probabilities, atol=1e-5)
-    among_others = classifier.extractor("digits").extract(np.concatenate([noise("digits", 30), images]))
+    among_others = classifier.extractor("digits").extract(
+        np.concatenate([noise("digits", 30), images])
+    )
     np.testing.assert_allclose(among_others.vectors[30:], whole.vectors, atol=1e-5)
 
 
@@ -113,7 +129,10 @@ def test_the_protocol_pins_the_weights():
     judge = classifier.extractor("digits")
     spec = classifier.PINNED["digits"]
     assert judge.name == "Digits64" and spec.sha256 in judge.protocol["weights"]
-    assert judge.protocol["test accuracy"] == spec.accuracy and judge.protocol["trained on"] == "digits train"
+    assert (
+        judge.protocol["test accuracy"] == spec.accuracy
+        and judge.protocol["trained on"] == "digits train"
+    )
     assert len({classifier.extractor(dataset).digest for dataset in DATASETS}) == len(DATASETS)
 
 
@@ -161,7 +180,10 @@ def test_changed_or_missing_weights_are_refused(tmp_path, monkeypatch):
         (lambda judge: classifier.extractor("mnits"), "did you mean mnist"),
         (lambda judge: classifier.extractor("digits", batch_size=0), "batch_size is 0"),
         (lambda judge: judge.extract(noise("digits", 2) / np.float32(255)), "float32"),
-        (lambda judge: judge.extract(noise("mnist", 2)), r"\(2, 28, 28, 1\), expected uint8 \[N, 8, 8, 1\]"),
+        (
+            lambda judge: judge.extract(noise("mnist", 2)),
+            r"\(2, 28, 28, 1\), expected uint8 \[N, 8, 8, 1\]",
+        ),
         (lambda judge: judge.extract(noise("digits", 2)[0]), "expected uint8"),
         (lambda judge: classifier.stacked_modes(judge, noise("digits", 2)), "three digits"),
         (lambda judge: classifier.stacked_modes(judge, noise("cifar10", 2)), "expected uint8"),

@@ -1,4 +1,6 @@
-"""The FID's Inception against the PyTorch ports: features, probabilities, documented and computed distances; bad files."""
+"""The FID's Inception against the PyTorch ports: features, probabilities, documented and computed
+distances; bad files.
+"""
 
 import functools
 import os
@@ -16,13 +18,15 @@ TRUNK = Path(os.environ["JAXGEN_SHARED"]) / "weights" / "fid_inception_2015_trun
 CIFAR = Path(os.environ["JAXGEN_SHARED"]) / "data" / "tfds"
 needs_trunk = pytest.mark.skipif(not TRUNK.exists(), reason=f"the FID trunk is missing: {TRUNK}")
 
-# inception_golden.npz: `image` is two images of 32x40, noise and a smooth one. The rest was computed in torch 2.13 with the trunk's
-# weights and an identity as batch norm (weight 1, bias the folded one, mean 0, variance 1 - eps), layers 64, 192, 768 side by side:
-#   tf1_bilinear      torch-fidelity 0.4.0, FeatureExtractorInceptionV3(["64", "192", "768"]) on uint8;
-#   tf1_299           the same on RandomState(0)'s 299x299 noise (below);
-#   pytorch_bilinear  pytorch-fid 0.3.0, InceptionV3([0]), ([1]), ([2]) on image / 255, averaged over positions;
-#   pil_bicubic       clean-fid 0.1.35, make_resizer("PIL", False, "bicubic", (299, 299)), (x - 128) / 128, torch-fidelity's blocks;
-#   random_*          torch-fidelity's "2048" and softmax("logits_unbiased") of image[:1] with the weights of `random_port`.
+# inception_golden.npz: `image` is two images of 32x40, noise and a smooth one. The rest was
+# computed in torch 2.13 with the trunk's weights and an identity as batch norm (weight 1, bias the
+# folded one, mean 0, variance 1 - eps), layers 64, 192, 768 side by side:   tf1_bilinear
+# torch-fidelity 0.4.0, FeatureExtractorInceptionV3(["64", "192", "768"]) on uint8;   tf1_299
+# the same on RandomState(0)'s 299x299 noise (below);   pytorch_bilinear  pytorch-fid 0.3.0,
+# InceptionV3([0]), ([1]), ([2]) on image / 255, averaged over positions;   pil_bicubic
+# clean-fid 0.1.35, make_resizer("PIL", False, "bicubic", (299, 299)), (x - 128) / 128,
+# torch-fidelity's blocks;   random_*          torch-fidelity's "2048" and
+# softmax("logits_unbiased") of image[:1] with the weights of `random_port`.
 GOLDEN = np.load(Path(__file__).with_name("inception_golden.npz"))
 PART = {64: slice(0, 64), 192: slice(64, 256), 768: slice(256, 1024)}
 
@@ -41,7 +45,11 @@ def noise():
 @needs_trunk
 @pytest.mark.parametrize("layer", [64, 192, 768])
 def test_features_are_those_of_the_port(layer):
-    np.testing.assert_allclose(trunk(layer).extract(GOLDEN["image"]).vectors, GOLDEN["tf1_bilinear"][:, PART[layer]], atol=1e-4)
+    np.testing.assert_allclose(
+        trunk(layer).extract(GOLDEN["image"]).vectors,
+        GOLDEN["tf1_bilinear"][:, PART[layer]],
+        atol=1e-4,
+    )
 
 
 @needs_trunk
@@ -49,12 +57,16 @@ def test_features_are_those_of_the_port(layer):
 def test_features_are_those_of_the_tool_that_resizes_so(resize):
     ours = trunk(192, resize).extract(GOLDEN["image"]).vectors
     np.testing.assert_allclose(ours, GOLDEN[resize][:, PART[192]], atol=1e-4)
-    assert np.abs(ours - GOLDEN["tf1_bilinear"][:, PART[192]]).max() > 1e-2  # so the modes can be told apart
+    assert (
+        np.abs(ours - GOLDEN["tf1_bilinear"][:, PART[192]]).max() > 1e-2
+    )  # so the modes can be told apart
 
 
 @needs_trunk
 def test_images_of_299_pixels_are_taken_as_they_are():
-    np.testing.assert_allclose(trunk(64).extract(noise()).vectors, GOLDEN["tf1_299"][:, PART[64]], atol=1e-4)
+    np.testing.assert_allclose(
+        trunk(64).extract(noise()).vectors, GOLDEN["tf1_299"][:, PART[64]], atol=1e-4
+    )
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +80,26 @@ def random_port(tmp_path_factory):
             state["fc.bias"] = rng.uniform(-1, 1, shape[-1:])
         elif name != key:
             high, wide, inputs, outputs = shape
-            state[f"{name}.conv.weight"] = rng.uniform(-1, 1, (outputs, inputs, high, wide)) * np.sqrt(6 / (inputs * high * wide))
-            for part, middle in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+            state[f"{name}.conv.weight"] = rng.uniform(
+                -1, 1, (outputs, inputs, high, wide)
+            ) * np.sqrt(6 / (inputs * high * wide))
+            for part, middle in (
+                ("weight", 1.0),
+                ("bias", 0.0),
+                ("running_mean", 0.0),
+                ("running_var", 1.0),
+            ):
                 spread = 0.5 if middle else 0.3
                 state[f"{name}.bn.{part}"] = rng.uniform(middle - spread, middle + spread, outputs)
             state[f"{name}.bn.num_batches_tracked"] = np.int64(0)
     path = tmp_path_factory.mktemp("inception") / "port.npz"
-    np.savez(path, **{k: np.asarray(v, np.int64 if k.endswith("tracked") else np.float32) for k, v in state.items()})
+    np.savez(
+        path,
+        **{
+            k: np.asarray(v, np.int64 if k.endswith("tracked") else np.float32)
+            for k, v in state.items()
+        },
+    )
     return str(path)
 
 
@@ -83,36 +108,51 @@ def test_2048_features_and_probabilities_are_the_ports_with_its_batch_norm(rando
     vectors, probabilities = extractor.extract(GOLDEN["image"][:1])
     np.testing.assert_allclose(vectors, GOLDEN["random_2048"], atol=1e-4)
     np.testing.assert_allclose(probabilities, GOLDEN["random_probabilities"], rtol=1e-4)
-    assert extractor.name == "Inception2048" and extractor.protocol["probabilities"] == "softmax of fc without its bias"
+    assert (
+        extractor.name == "Inception2048"
+        and extractor.protocol["probabilities"] == "softmax of fc without its bias"
+    )
 
 
 @needs_trunk
 def test_the_documented_distance_of_torchmetrics():
-    """torchmetrics 1.9.0 documents FrechetInceptionDistance(feature=64) of two sets of noise: 12.6388.
+    """torchmetrics 1.9.0 documents FrechetInceptionDistance(feature=64) of two sets of noise:
+    12.6388.
 
-    Its documentation is run with torch.manual_seed(42). The network first draws its 23,816,528 initial weights, then come
-    the images, which are the Mersenne twister's 32-bit numbers modulo their range.
-    """
+    Its documentation is run with torch.manual_seed(42). The network first draws its 23,816,528
+    initial weights, then come the images, which are the Mersenne twister's 32-bit numbers modulo
+    their range."""
     rng = np.random.RandomState(42)
     rng.bytes(4 * 23_816_528)
 
     def images(low, high):
         numbers = rng.randint(0, 2**32, (100, 3, 299, 299), dtype=np.uint32)
-        return np.ascontiguousarray((numbers % np.uint32(high - low) + np.uint32(low)).astype(np.uint8).transpose(0, 2, 3, 1))
+        return np.ascontiguousarray(
+            (numbers % np.uint32(high - low) + np.uint32(low))
+            .astype(np.uint8)
+            .transpose(0, 2, 3, 1)
+        )
 
     real, generated = (trunk(64).extract(images(*span)).vectors for span in ((0, 200), (100, 255)))
-    assert frechet_distance(real, generated) == pytest.approx(12.6388, abs=5e-4)  # documented in float32
+    assert frechet_distance(real, generated) == pytest.approx(
+        12.6388, abs=5e-4
+    )  # documented in float32
 
 
 @needs_trunk
-@pytest.mark.parametrize("layer,count,expected", [(192, 24, 3.0704983892004662), (768, 16, 1.6076642696854375)])
+@pytest.mark.parametrize(
+    "layer,count,expected", [(192, 24, 3.0704983892004662), (768, 16, 1.6076642696854375)]
+)
 def test_distances_on_cifar_are_those_of_pytorch_fid(layer, count, expected):
-    """Expected: pytorch-fid 0.3.0's InceptionV3 with the trunk's weights, np.cov and its calculate_frechet_distance, between
-    the first images of the train and of the test split; the covariances have no full rank, and its square root holds to 1e-5."""
+    """Expected: pytorch-fid 0.3.0's InceptionV3 with the trunk's weights, np.cov and its
+    calculate_frechet_distance, between the first images of the train and of the test split; the
+    covariances have no full rank, and its square root holds to 1e-5."""
     tfds = pytest.importorskip("tensorflow_datasets")
     if not CIFAR.exists():
         pytest.skip(f"CIFAR-10 is missing: {CIFAR}")
-    sources = (tfds.data_source("cifar10", data_dir=CIFAR, split=split) for split in ("train", "test"))
+    sources = (
+        tfds.data_source("cifar10", data_dir=CIFAR, split=split) for split in ("train", "test")
+    )
     sets = [np.stack([source[i]["image"] for i in range(count)]) for source in sources]
     train, test = (trunk(layer, "pytorch_bilinear").extract(images).vectors for images in sets)
     assert frechet_distance(train, test) == pytest.approx(expected, rel=1e-4)
@@ -120,7 +160,9 @@ def test_distances_on_cifar_are_those_of_pytorch_fid(layer, count, expected):
 
 @needs_trunk
 def test_features_depend_on_the_image_alone():
-    images = np.concatenate([GOLDEN["image"], GOLDEN["image"][:, ::-1], GOLDEN["image"][:1, :, ::-1]])
+    images = np.concatenate(
+        [GOLDEN["image"], GOLDEN["image"][:, ::-1], GOLDEN["image"][:1, :, ::-1]]
+    )
     whole = trunk(64).extract(images).vectors
     assert whole.shape == (5, 64)
     np.testing.assert_allclose(trunk(64, batch_size=3).extract(images).vectors, whole, atol=1e-5)
@@ -140,15 +182,35 @@ def test_digest_and_protocol_tell_settings_apart(monkeypatch):
     monkeypatch.setenv(inception.VARIABLE, str(TRUNK))
     same = inception.extractor(None, 64, batch_size=7)
     assert same.digest == trunk(64).digest and same.name == "Inception64"
-    assert len({trunk(64).digest, trunk(192).digest, inception.extractor("", 64, resize="pil_bicubic").digest}) == 3
-    assert "c3b6a71072f1f3351effc9de8e1ef10ef4abb77707b7af8b52fdfeeb71cbe196" in same.protocol["weights"]
-    assert same.protocol["resize"] == "tf1_bilinear to 299x299" and same.protocol["normalisation"] == "(x - 128) / 128"
+    assert (
+        len(
+            {
+                trunk(64).digest,
+                trunk(192).digest,
+                inception.extractor("", 64, resize="pil_bicubic").digest,
+            }
+        )
+        == 3
+    )
+    assert (
+        "c3b6a71072f1f3351effc9de8e1ef10ef4abb77707b7af8b52fdfeeb71cbe196"
+        in same.protocol["weights"]
+    )
+    assert (
+        same.protocol["resize"] == "tf1_bilinear to 299x299"
+        and same.protocol["normalisation"] == "(x - 128) / 128"
+    )
 
 
 @needs_trunk
 @pytest.mark.parametrize(
     "shape,dtype,value",
-    [((1, 8, 8, 3), np.float32, 0), ((1, 8, 8, 3), float, np.nan), ((8, 8, 3), np.uint8, 0), ((1, 8, 8, 4), np.uint8, 0)],
+    [
+        ((1, 8, 8, 3), np.float32, 0),
+        ((1, 8, 8, 3), float, np.nan),
+        ((8, 8, 3), np.uint8, 0),
+        ((1, 8, 8, 4), np.uint8, 0),
+    ],
 )
 def test_other_than_uint8_images_are_one_clear_line(shape, dtype, value):
     images = np.full(shape, value, dtype)
@@ -172,10 +234,17 @@ def test_missing_and_unusable_files_are_one_clear_line(tmp_path, monkeypatch):
 
     monkeypatch.delenv(inception.VARIABLE, raising=False)
     for text in (message(None), message(tmp_path / "none.npz")):
-        assert "pass the path" in text and inception.VARIABLE in text and "trunk" in text and "full port" in text
+        assert (
+            "pass the path" in text
+            and inception.VARIABLE in text
+            and "trunk" in text
+            and "full port" in text
+        )
     assert "there is no layer 100; there are 64, 192, 768, 2048" in message(None, 100)
 
-    broken, other, part, wrong = (tmp_path / f"{name}.npz" for name in ("broken", "other", "part", "wrong"))
+    broken, other, part, wrong = (
+        tmp_path / f"{name}.npz" for name in ("broken", "other", "part", "wrong")
+    )
     broken.write_bytes(b"no zip")
     assert "no readable npz" in message(broken)
     np.savez(other, a=np.zeros(3))
@@ -183,7 +252,9 @@ def test_missing_and_unusable_files_are_one_clear_line(tmp_path, monkeypatch):
     np.savez(part, **{"Conv2d_1a_3x3.conv.weight": np.zeros((32, 3, 3, 3), np.float32)})
     assert "no 'Conv2d_1a_3x3.bn.weight'" in message(part)
     folded = {
-        name.replace("kernel", "weight"): np.zeros([shape[i] for i in (3, 2, 0, 1)] if len(shape) == 4 else shape, np.float32)
+        name.replace("kernel", "weight"): np.zeros(
+            [shape[i] for i in (3, 2, 0, 1)] if len(shape) == 4 else shape, np.float32
+        )
         for name, shape in inception.shapes(64).items()
     }
     np.savez(wrong, **folded | {"Conv2d_1a_3x3.weight": np.zeros((32, 1, 3, 3), np.float32)})

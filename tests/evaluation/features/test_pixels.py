@@ -27,7 +27,9 @@ def test_components_are_those_of_scikit_learn(train, dims):
     theirs = PCA(dims, svd_solver="full").fit(flat).transform(flat)
     assert ours.name == f"PCA{dims}"
     found = ours.extract(train.images).vectors
-    np.testing.assert_allclose(np.abs(found), np.abs(theirs), atol=1e-9)  # a component's sign is nobody's business
+    np.testing.assert_allclose(
+        np.abs(found), np.abs(theirs), atol=1e-9
+    )  # a component's sign is nobody's business
 
 
 def test_with_all_components_distances_are_those_of_the_images(train):
@@ -71,4 +73,6 @@ def test_features_are_kept_by_content(train, tmp_path, monkeypatch):
         (tmp_path / "features" / name).write_bytes(b"PK broken")
     np.testing.assert_array_equal(cache.cached(extractor, images).vectors, first.vectors)
     assert calls == [30] * 4
-    assert isinstance(extractor, Extractor) and not [n for n in os.listdir(tmp_path / "features") if "partial" in n]
+    assert isinstance(extractor, Extractor) and not [
+        n for n in os.listdir(tmp_path / "features") if "partial" in n
+    ]

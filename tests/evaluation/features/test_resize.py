@@ -1,4 +1,6 @@
-"""The three resize modes against Pillow, PyTorch (where installed), hand-made cases and a golden of torch-fidelity."""
+"""The three resize modes against Pillow, PyTorch (where installed), hand-made cases and a golden of
+torch-fidelity.
+"""
 
 from pathlib import Path
 
@@ -10,9 +12,10 @@ from PIL import Image
 from jaxgen.errors import InputError
 from jaxgen.evaluation.features.resize import MODES, matrix, resize
 
-# resize_golden.npz: `image` is RandomState(0).randint(0, 256, (9, 13, 3), uint8); `tf1_bilinear_<size>` is torch-fidelity 0.4.0's
-# interpolate_bilinear_2d_like_tensorflow1x(image as float32 NCHW, (size, size), align_corners=False), back in HWC;
-# `pytorch_bilinear_<size>` is F.interpolate(..., (size, size), mode="bilinear", align_corners=False) of torch 2.13.
+# resize_golden.npz: `image` is RandomState(0).randint(0, 256, (9, 13, 3), uint8);
+# `tf1_bilinear_<size>` is torch-fidelity 0.4.0's interpolate_bilinear_2d_like_tensorflow1x(image as
+# float32 NCHW, (size, size), align_corners=False), back in HWC; `pytorch_bilinear_<size>` is
+# F.interpolate(..., (size, size), mode="bilinear", align_corners=False) of torch 2.13.
 GOLDEN = np.load(Path(__file__).with_name("resize_golden.npz"))
 
 
@@ -21,21 +24,34 @@ GOLDEN = np.load(Path(__file__).with_name("resize_golden.npz"))
 def test_bicubic_is_pillows(size_in, size_out):
     rng = np.random.RandomState(size_in)
     image = rng.randint(0, 256, (size_in, size_in + 3, 2)).astype(np.float32)
-    channels = [Image.fromarray(image[..., c]).resize((size_out, size_out), Image.Resampling.BICUBIC) for c in range(2)]
+    channels = [
+        Image.fromarray(image[..., c]).resize((size_out, size_out), Image.Resampling.BICUBIC)
+        for c in range(2)
+    ]
     ours = np.asarray(resize(image[None], size_out, "pil_bicubic")[0])
     np.testing.assert_allclose(ours, np.stack([np.asarray(c) for c in channels], -1), atol=2e-4)
 
 
 def test_tf1_takes_pixel_i_times_in_over_out():
-    np.testing.assert_array_equal(matrix("tf1_bilinear", 2, 4), [[1, 0], [0.5, 0.5], [0, 1], [0, 1]])
-    np.testing.assert_array_equal(matrix("tf1_bilinear", 4, 2), [[1, 0, 0, 0], [0, 0, 1, 0]])  # no antialiasing
+    np.testing.assert_array_equal(
+        matrix("tf1_bilinear", 2, 4), [[1, 0], [0.5, 0.5], [0, 1], [0, 1]]
+    )
+    np.testing.assert_array_equal(
+        matrix("tf1_bilinear", 4, 2), [[1, 0, 0, 0], [0, 0, 1, 0]]
+    )  # no antialiasing
     np.testing.assert_allclose(matrix("tf1_bilinear", 3, 2), [[1, 0, 0], [0, 0.5, 0.5]])
 
 
 def test_pytorch_takes_the_pixels_centres():
-    np.testing.assert_array_equal(matrix("pytorch_bilinear", 2, 4), [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]])
-    np.testing.assert_array_equal(matrix("pytorch_bilinear", 4, 2), [[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]])
-    np.testing.assert_array_equal(matrix("pytorch_bilinear", 6, 2), [[0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 0]])
+    np.testing.assert_array_equal(
+        matrix("pytorch_bilinear", 2, 4), [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]]
+    )
+    np.testing.assert_array_equal(
+        matrix("pytorch_bilinear", 4, 2), [[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]]
+    )
+    np.testing.assert_array_equal(
+        matrix("pytorch_bilinear", 6, 2), [[0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 0]]
+    )
 
 
 @pytest.mark.parametrize("mode", ["tf1_bilinear", "pytorch_bilinear"])
@@ -50,9 +66,12 @@ def test_pytorch_bilinear_is_pytorchs(shape, size):
     torch = pytest.importorskip("torch")
     image = np.random.RandomState(1).randint(0, 256, (1, *shape, 3)).astype(np.float32)
     planes = torch.from_numpy(image).permute(0, 3, 1, 2)
-    theirs = torch.nn.functional.interpolate(planes, (size, size), mode="bilinear", align_corners=False)
+    theirs = torch.nn.functional.interpolate(
+        planes, (size, size), mode="bilinear", align_corners=False
+    )
     ours = resize(image, size, "pytorch_bilinear")
-    # PyTorch's float32 positions are off by up to 2^-16 near pixel 255: times 255 grey levels that is 0.004
+    # PyTorch's float32 positions are off by up to 2^-16 near pixel 255: times 255 grey levels that
+    # is 0.004
     np.testing.assert_allclose(np.asarray(ours), theirs.permute(0, 2, 3, 1).numpy(), atol=4e-3)
 
 

@@ -22,16 +22,24 @@ def by_definition(features, order):
 @pytest.mark.parametrize("shape", [(30, 8), (8, 30), (20, 20)])
 def test_vendi_score_is_its_definition(shape, order):
     features = np.random.default_rng(0).normal(size=shape) + 0.5
-    assert metrics.vendi_score(features, order=order) == pytest.approx(by_definition(features, order), rel=1e-6)
+    assert metrics.vendi_score(features, order=order) == pytest.approx(
+        by_definition(features, order), rel=1e-6
+    )
     single = features.astype(np.float32)
-    assert metrics.vendi_score(single, order=order) == pytest.approx(by_definition(single.astype(float), order), rel=1e-6)
+    assert metrics.vendi_score(single, order=order) == pytest.approx(
+        by_definition(single.astype(float), order), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("order", [1, 2, np.inf])
 def test_vendi_score_is_that_of_the_authors_package(order):
     vendi = pytest.importorskip("vendi_score.vendi")
     rng = np.random.default_rng(0)
-    for features in (rng.normal(size=(40, 6)), rng.normal(size=(6, 40)), np.repeat(rng.normal(size=(3, 5)), 7, axis=0)):
+    for features in (
+        rng.normal(size=(40, 6)),
+        rng.normal(size=(6, 40)),
+        np.repeat(rng.normal(size=(3, 5)), 7, axis=0),
+    ):
         theirs = vendi.score_dual(features, q="inf" if order == np.inf else order, normalize=True)
         assert metrics.vendi_score(features, order=order) == pytest.approx(theirs, rel=1e-6)
 
@@ -39,9 +47,15 @@ def test_vendi_score_is_that_of_the_authors_package(order):
 @pytest.mark.parametrize("order", [0, 0.1, 1, 2, 1000, np.inf])
 def test_vendi_score_counts_orthogonal_groups(order):
     assert metrics.vendi_score(np.eye(7) * 3.0, order=order) == pytest.approx(7.0, rel=1e-9)
-    assert metrics.vendi_score(np.repeat(np.eye(7)[:4], 5, axis=0), order=order) == pytest.approx(4.0, rel=1e-9)
-    assert metrics.vendi_score(np.tile([[1.0, 2.0]], (9, 1)), order=order) == pytest.approx(1.0, rel=1e-9)
-    assert metrics.vendi_score(np.array([[1e-200, 0], [0, 1e200]]), order=order) == pytest.approx(2.0, rel=1e-9)
+    assert metrics.vendi_score(np.repeat(np.eye(7)[:4], 5, axis=0), order=order) == pytest.approx(
+        4.0, rel=1e-9
+    )
+    assert metrics.vendi_score(np.tile([[1.0, 2.0]], (9, 1)), order=order) == pytest.approx(
+        1.0, rel=1e-9
+    )
+    assert metrics.vendi_score(np.array([[1e-200, 0], [0, 1e200]]), order=order) == pytest.approx(
+        2.0, rel=1e-9
+    )
 
 
 def test_class_shares_and_their_distance():
@@ -67,7 +81,9 @@ def test_inception_score_of_known_sets():
     sharp = np.eye(10)[np.arange(1000) % 10]
     assert metrics.inception_score(sharp, splits=1) == pytest.approx((10.0, 0.0), rel=1e-9)
     assert metrics.inception_score(np.full((50, 10), 0.1)) == pytest.approx((1.0, 0.0), abs=1e-9)
-    assert metrics.inception_score(np.tile(sharp[:1], (50, 1))) == pytest.approx((1.0, 0.0), abs=1e-9)
+    assert metrics.inception_score(np.tile(sharp[:1], (50, 1))) == pytest.approx(
+        (1.0, 0.0), abs=1e-9
+    )
 
 
 def test_inception_score_is_its_definition():
@@ -89,7 +105,9 @@ def test_inception_score_is_its_definition():
 
 
 def test_confident_share():
-    assert metrics.confident_share(np.array([[0.9, 0.1], [0.8, 0.2], [0.5, 0.5], [0.1, 0.9]])) == 0.5
+    assert (
+        metrics.confident_share(np.array([[0.9, 0.1], [0.8, 0.2], [0.5, 0.5], [0.1, 0.9]])) == 0.5
+    )
 
 
 P = np.full((4, 2), 0.5)

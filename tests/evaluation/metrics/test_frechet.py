@@ -22,7 +22,9 @@ def by_square_root(a, b):
 
 
 def by_eigenvalues(a, b):
-    """The same for any rank: in the span of both sets, with symmetric roots Tr (C_a^(1/2) C_b C_a^(1/2))^(1/2)."""
+    """The same for any rank: in the span of both sets, with symmetric roots Tr (C_a^(1/2) C_b
+    C_a^(1/2))^(1/2).
+    """
     ca, cb = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     values, vectors = np.linalg.eigh(ca)
     keep = values > 1e-12 * values[-1]
@@ -36,7 +38,9 @@ def test_it_is_the_textbook_formula():
     a, b = features(0, 300, 12), features(1, 200, 12, 1.5, 0.3)
     assert metrics.frechet_distance(a, b) == pytest.approx(by_square_root(a, b), rel=1e-6)
     single = metrics.frechet_distance(a.astype(np.float32), b.astype(np.float32))
-    assert single == pytest.approx(by_square_root(a.astype(np.float32), b.astype(np.float32)), rel=1e-6)
+    assert single == pytest.approx(
+        by_square_root(a.astype(np.float32), b.astype(np.float32)), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("rows", [(300, 8), (8, 300), (9, 7), (300, 13), (13, 12), (2, 300)])
@@ -58,13 +62,21 @@ def degenerate(kind):
     return np.repeat(base[:3], 100, axis=0)  # collapsed to three points
 
 
-KINDS = ["rank 5", "constant column", "collapsed to a point", "two columns equal", "collapsed to three"]
+KINDS = [
+    "rank 5",
+    "constant column",
+    "collapsed to a point",
+    "two columns equal",
+    "collapsed to three",
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rank_deficient_sets(kind):
     a, b = degenerate(kind), features(1, 300, 12, 1.5, 0.3)
-    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(np.cov(b, rowvar=False))  # of a point
+    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(
+        np.cov(b, rowvar=False)
+    )  # of a point
     expected = expected if kind == "collapsed to a point" else by_eigenvalues(a, b)
     assert metrics.frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
     assert metrics.frechet_distance(b, a) == pytest.approx(expected, rel=1e-6)
@@ -88,19 +100,31 @@ def test_fewer_samples_than_features():
     """Padding both sets with constant columns changes nothing; the branches must agree."""
     a, b = features(0, 20, 10), features(1, 15, 10)
     wide = [np.concatenate([x, np.zeros((len(x), 30))], axis=1) for x in (a, b)]
-    assert metrics.frechet_distance(*wide) == pytest.approx(metrics.frechet_distance(a, b), rel=1e-9)
+    assert metrics.frechet_distance(*wide) == pytest.approx(
+        metrics.frechet_distance(a, b), rel=1e-9
+    )
 
 
 def test_large_matrices_by_eigenvalues_or_singular_values(monkeypatch):
-    """The quick branch for large matrices, and its refusal of matrices whose small values it would get wrong."""
+    """The quick branch for large matrices, and its refusal of matrices whose small values it would
+    get wrong.
+    """
     monkeypatch.setattr(frechet, "_SMALL", 4)
     good, bad = features(0, 200, 30), features(0, 200, 30) @ np.diag(np.logspace(0, -9, 30))
     for a in (good, bad):
-        other = features(1, 100, 30) @ np.diag(np.logspace(0, -9, 30)) if a is bad else features(1, 100, 30)
-        matrix = np.linalg.cholesky(np.cov(a, rowvar=False)).T @ np.linalg.cholesky(np.cov(other, rowvar=False))
+        other = (
+            features(1, 100, 30) @ np.diag(np.logspace(0, -9, 30))
+            if a is bad
+            else features(1, 100, 30)
+        )
+        matrix = np.linalg.cholesky(np.cov(a, rowvar=False)).T @ np.linalg.cholesky(
+            np.cov(other, rowvar=False)
+        )
         truth = linalg.svd(matrix, compute_uv=False, lapack_driver="gesvd").sum()
         assert frechet._nuclear_norm(matrix) == pytest.approx(truth, rel=1e-9)
-        assert frechet._nuclear_norm(matrix[:20]) == pytest.approx(linalg.svdvals(matrix[:20]).sum(), rel=1e-9)
+        assert frechet._nuclear_norm(matrix[:20]) == pytest.approx(
+            linalg.svdvals(matrix[:20]).sum(), rel=1e-9
+        )
 
 
 def test_moments_are_those_of_numpy_across_chunks(monkeypatch):
@@ -157,7 +181,11 @@ GOOD = metrics.moments(np.random.default_rng(0).normal(size=(9, 2)))
     ],
 )
 def test_bad_features_are_named(real, generated, message):
-    for metric in (metrics.frechet_distance, metrics.frechet_distance_infinity, metrics.polynomial_mmd):
+    for metric in (
+        metrics.frechet_distance,
+        metrics.frechet_distance_infinity,
+        metrics.polynomial_mmd,
+    ):
         with pytest.raises(InputError, match=message) as caught:
             metric(real, generated)
         assert "\n" not in str(caught.value)

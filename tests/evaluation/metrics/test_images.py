@@ -21,7 +21,9 @@ def pictures(seed, *shape):
 
 
 def window_by_window(a, b, window):
-    """Wang et al.'s statistics of one grey picture, position by position: (mean of l c s, mean of c s)."""
+    """Wang et al.'s statistics of one grey picture, position by position: (mean of l c s, mean of c
+    s).
+    """
     offset = np.arange(window) - window // 2
     weights = np.exp(-(offset[:, None] ** 2 + offset[None] ** 2) / (2 * 1.5**2))
     weights /= weights.sum()
@@ -42,25 +44,43 @@ def test_error_and_ratio_are_closed_form():
     b[1] += 5
     b[2, 0] += 10
     np.testing.assert_allclose(metrics.mean_squared_error(a, b), [0, 25, 25], rtol=1e-12)
-    np.testing.assert_allclose(metrics.psnr(a, b), [np.inf, *[20 * np.log10(255 / 5)] * 2], rtol=1e-12)
+    np.testing.assert_allclose(
+        metrics.psnr(a, b), [np.inf, *[20 * np.log10(255 / 5)] * 2], rtol=1e-12
+    )
     low, high = np.zeros((1, 2, 2, 1), np.uint8), np.full((1, 2, 2, 1), 255, np.uint8)
     assert metrics.psnr(low, high) == pytest.approx(0.0, abs=1e-12)  # uint8 must not wrap around
 
 
-@pytest.mark.parametrize(("size", "window"), [((8, 8), 7), ((7, 9), 7), ((11, 14), 11), ((16, 16), 11), ((1, 3), 1)])
+@pytest.mark.parametrize(
+    ("size", "window"), [((8, 8), 7), ((7, 9), 7), ((11, 14), 11), ((16, 16), 11), ((1, 3), 1)]
+)
 def test_ssim_window_by_window(size, window):
     a, b = pictures(0, 2, *size, 2)
-    expected = [np.mean([window_by_window(x[..., c], y[..., c], window)[0] for c in range(2)]) for x, y in zip(a, b)]
+    expected = [
+        np.mean([window_by_window(x[..., c], y[..., c], window)[0] for c in range(2)])
+        for x, y in zip(a, b)
+    ]
     np.testing.assert_allclose(metrics.ssim(a, b), expected, rtol=1e-9)
-    np.testing.assert_allclose(metrics.ssim(a.astype(np.float32), b.astype(np.float64)), expected, rtol=1e-9)
+    np.testing.assert_allclose(
+        metrics.ssim(a.astype(np.float32), b.astype(np.float64)), expected, rtol=1e-9
+    )
     np.testing.assert_allclose(metrics.ssim(a, a), 1.0, rtol=1e-12)
 
 
 def test_ssim_and_psnr_are_those_of_scikit_image():
     measure = pytest.importorskip("skimage.metrics")
     a, b = pictures(1, 3, 40, 33, 3)
-    options = dict(data_range=255, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
-    theirs = [measure.structural_similarity(x.astype(float), y.astype(float), **options) for x, y in zip(a, b)]
+    options = dict(
+        data_range=255,
+        channel_axis=-1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    theirs = [
+        measure.structural_similarity(x.astype(float), y.astype(float), **options)
+        for x, y in zip(a, b)
+    ]
     np.testing.assert_allclose(metrics.ssim(a, b), theirs, rtol=1e-6)
     ratio = [measure.peak_signal_noise_ratio(x, y, data_range=255) for x, y in zip(a, b)]
     np.testing.assert_allclose(metrics.psnr(a, b), ratio, rtol=1e-9)
@@ -68,7 +88,9 @@ def test_ssim_and_psnr_are_those_of_scikit_image():
 
 def halved(image):
     h, w = (s // 2 for s in image.shape)
-    return np.array([[image[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean() for j in range(w)] for i in range(h)])
+    return np.array(
+        [[image[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean() for j in range(w)] for i in range(h)]
+    )
 
 
 def test_ms_ssim_scale_by_scale():
@@ -83,7 +105,9 @@ def test_ms_ssim_scale_by_scale():
 
 
 def test_all_five_scales_of_a_large_picture():
-    """Even greys differ in luminance alone, which counts at the coarsest scale, with the last of the weights."""
+    """Even greys differ in luminance alone, which counts at the coarsest scale, with the last of
+    the weights.
+    """
     a, b = (np.full((1, 176, 180, 3), grey, np.uint8) for grey in (60, 90))
     luminance = (2 * 60 * 90 + 2.55**2) / (60**2 + 90**2 + 2.55**2)
     weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -115,14 +139,18 @@ def test_pairs_are_all_pairs_of_different_images_where_they_fit():
 
 def test_collapse_raises_the_similarity_of_pairs():
     images = pictures(5, 20, 16, 16, 1)[1]
-    assert metrics.pairwise_ms_ssim(np.repeat(images[:1], 20, axis=0)) == pytest.approx((1.0, 0.0), abs=1e-12)
+    assert metrics.pairwise_ms_ssim(np.repeat(images[:1], 20, axis=0)) == pytest.approx(
+        (1.0, 0.0), abs=1e-12
+    )
     assert metrics.pairwise_ms_ssim(images, num_pairs=50).mean < 0.7
 
 
 def test_bits_per_dimension():
     """Equal odds of 256 values: 8 bits for each of the dimensions."""
     assert metrics.bits_per_dimension(3072 * np.log(256), 3072) == pytest.approx(8.0, rel=1e-12)
-    np.testing.assert_allclose(metrics.bits_per_dimension(np.log([2.0, 4.0]), 1), [1.0, 2.0], rtol=1e-12)
+    np.testing.assert_allclose(
+        metrics.bits_per_dimension(np.log([2.0, 4.0]), 1), [1.0, 2.0], rtol=1e-12
+    )
 
 
 U = np.zeros((3, 8, 8, 1), np.uint8)
@@ -130,7 +158,9 @@ UNIT = np.full((3, 8, 8, 1), 0.5)
 HOLE = np.where(np.arange(3)[:, None, None, None] == 2, np.nan, UNIT)
 
 
-@pytest.mark.parametrize("metric", [metrics.mean_squared_error, metrics.psnr, metrics.ssim, metrics.ms_ssim])
+@pytest.mark.parametrize(
+    "metric", [metrics.mean_squared_error, metrics.psnr, metrics.ssim, metrics.ms_ssim]
+)
 @pytest.mark.parametrize(
     ("real", "generated", "message"),
     [

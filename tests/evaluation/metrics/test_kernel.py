@@ -21,7 +21,8 @@ def double_sum(x, y):
         return (np.dot(a, b) / len(a) + 1.0) ** 3
 
     within = [
-        np.mean([k(s[i], s[j]) for i in range(len(s)) for j in range(len(s)) if i != j]) for s in (x, y)
+        np.mean([k(s[i], s[j]) for i in range(len(s)) for j in range(len(s)) if i != j])
+        for s in (x, y)
     ]
     return sum(within) - 2.0 * np.mean([k(a, b) for a in x for b in y])
 
@@ -49,14 +50,21 @@ def test_blocks_change_nothing(monkeypatch, block):
 
 def test_collapsed_and_rank_deficient_sets():
     x = features(0, 60, 20)
-    for y in (np.repeat(x[:1], 50, axis=0), features(1, 60, 3) @ features(2, 3, 20), np.concatenate([x[:30]] * 2)):
+    for y in (
+        np.repeat(x[:1], 50, axis=0),
+        features(1, 60, 3) @ features(2, 3, 20),
+        np.concatenate([x[:30]] * 2),
+    ):
         assert metrics.polynomial_mmd(x, y) == pytest.approx(by_sklearn(x, y), rel=1e-6)
 
 
 def test_it_is_unbiased():
     """Sets of one distribution: the mean over many draws is 0 within its standard error."""
     rng = np.random.default_rng(0)
-    draws = [metrics.polynomial_mmd(rng.normal(size=(12, 4)), rng.normal(size=(12, 4))) for _ in range(2000)]
+    draws = [
+        metrics.polynomial_mmd(rng.normal(size=(12, 4)), rng.normal(size=(12, 4)))
+        for _ in range(2000)
+    ]
     assert abs(np.mean(draws)) < 3.5 * np.std(draws) / np.sqrt(2000)
     assert min(draws) < 0
 
@@ -68,8 +76,12 @@ def test_subsets_estimate_the_whole():
     assert found.mean == pytest.approx(whole, abs=4 * found.std / np.sqrt(50))
     assert found.std > 0
     assert float(found) == found.mean
-    assert found == metrics.kernel_distance(real, generated, num_subsets=50, subset_size=100, seed=0)
-    assert found != metrics.kernel_distance(real, generated, num_subsets=50, subset_size=100, seed=1)
+    assert found == metrics.kernel_distance(
+        real, generated, num_subsets=50, subset_size=100, seed=0
+    )
+    assert found != metrics.kernel_distance(
+        real, generated, num_subsets=50, subset_size=100, seed=1
+    )
 
 
 def test_the_spread_is_that_of_the_subsets():

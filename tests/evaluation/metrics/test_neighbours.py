@@ -19,7 +19,9 @@ def between(a, b):
 
 def by_definition(real, generated, k):
     """(precision, recall, density, coverage) from all distances."""
-    radius = [np.sort(between(x, x), axis=1)[:, k] for x in (real, generated)]  # entry 0 is the point itself
+    radius = [
+        np.sort(between(x, x), axis=1)[:, k] for x in (real, generated)
+    ]  # entry 0 is the point itself
     across = between(generated, real)
     inside_real, inside_generated = across < radius[0][None], across < radius[1][:, None]
     return (
@@ -39,21 +41,37 @@ def sets(kind):
     if kind == "rank 2":
         return features(0, 70, 2) @ features(3, 2, 5)[:, :5], features(1, 60, 5)
     if kind == "two far clusters":
-        return real + 1e6 * (np.arange(70) < 30)[:, None], features(1, 60, 5) + 1e6 * (np.arange(60) < 20)[:, None]
+        return real + 1e6 * (np.arange(70) < 30)[:, None], features(1, 60, 5) + 1e6 * (
+            np.arange(60) < 20
+        )[:, None]
     if kind == "heavy tails":
         return tuple(np.random.default_rng(seed).standard_cauchy((60, 5)) ** 3 for seed in (0, 1))
     if kind == "modes and noise":
-        return np.repeat(real[:20], 4, axis=0), np.concatenate([np.repeat(real[:2], 10, axis=0), real[:30] + 1e-9])
+        return np.repeat(real[:20], 4, axis=0), np.concatenate(
+            [np.repeat(real[:2], 10, axis=0), real[:30] + 1e-9]
+        )
     if kind == "integers":
         return tuple(np.random.default_rng(seed).integers(0, 3, (60, 5)) for seed in (0, 1))
     return 1e4 + real, 1e4 + features(1, 60, 5)  # far
 
 
-KINDS = ["shifted", "collapsed", "copies", "rank 2", "far", "two far clusters", "heavy tails", "modes and noise", "integers"]
+KINDS = [
+    "shifted",
+    "collapsed",
+    "copies",
+    "rank 2",
+    "far",
+    "two far clusters",
+    "heavy tails",
+    "modes and noise",
+    "integers",
+]
 
 
 def four(real, generated, k):
-    return *metrics.precision_recall(real, generated, k=k), *metrics.density_coverage(real, generated, k=k)
+    return *metrics.precision_recall(real, generated, k=k), *metrics.density_coverage(
+        real, generated, k=k
+    )
 
 
 @pytest.mark.parametrize("entries", [2**24, 200])
@@ -65,7 +83,9 @@ def test_they_are_their_definitions(monkeypatch, kind, k, entries):
     assert four(real, generated, k) == pytest.approx(by_definition(real, generated, k), rel=1e-12)
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"far", "two far clusters", "modes and noise"}))  # it loses digits there
+@pytest.mark.parametrize(
+    "kind", sorted(set(KINDS) - {"far", "two far clusters", "modes and noise"})
+)  # it loses digits there
 def test_they_are_those_of_the_authors_package(kind):
     package = pytest.importorskip("prdc")
     real, generated = sets(kind)
@@ -77,7 +97,9 @@ def test_they_are_those_of_the_authors_package(kind):
 def test_both_at_once_are_each_alone():
     real, generated = sets("shifted")
     for k, j in ((3, 5), (4, 4), (6, 2)):
-        both = metrics.precision_recall_density_coverage(real, generated, k_precision=k, k_density=j)
+        both = metrics.precision_recall_density_coverage(
+            real, generated, k_precision=k, k_density=j
+        )
         assert both[0] == metrics.precision_recall(real, generated, k=k)
         assert both[1] == metrics.density_coverage(real, generated, k=j)
 
@@ -110,14 +132,18 @@ def test_nearest_distance_sees_exact_copies_far_from_the_origin(shift):
     assert nearest[0] == 0.0
     assert nearest[1] == pytest.approx(np.sqrt(8) * 3e-3, rel=1e-6)
     others = features(1, 30, 8, shift)
-    np.testing.assert_allclose(metrics.nearest_distance(others, points), between(others, points).min(axis=1), rtol=1e-9)
+    np.testing.assert_allclose(
+        metrics.nearest_distance(others, points), between(others, points).min(axis=1), rtol=1e-9
+    )
 
 
 def test_training_side_and_ratio_are_their_definitions():
     generated, train, held_out = features(0, 40, 3), features(1, 30, 3), features(2, 30, 3)
     near, far = between(generated, train).min(axis=1), between(generated, held_out).min(axis=1)
     assert metrics.training_side(generated, train, held_out) == np.mean(near < far)
-    assert metrics.distance_ratio(generated, train, held_out) == pytest.approx(np.median(near) / np.median(far), rel=1e-9)
+    assert metrics.distance_ratio(generated, train, held_out) == pytest.approx(
+        np.median(near) / np.median(far), rel=1e-9
+    )
 
 
 def test_memorisation_shows_and_its_absence_too():
