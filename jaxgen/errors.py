@@ -1,4 +1,7 @@
-"""The exceptions for what a user can correct, and for what passes."""
+"""The exceptions for what a user can correct, and for what passes; and the messages about names."""
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class InputError(ValueError):
@@ -16,7 +19,7 @@ class RetryError(InputError):
 
 
 def nearest(name: str, known) -> str:
-    """The tail of a message about an unknown name: the names closest to it, or else all there are."""
+    """The end of a message about an unknown name: the closest names, or else all of them."""
     import difflib
 
     known = sorted(known)
@@ -24,6 +27,36 @@ def nearest(name: str, known) -> str:
     return (
         f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known) or 'none'}"
     )
+
+
+def lookup(table: Mapping[str, Any], what: str, name: str) -> Any:
+    """What `name` means: an entry of `table`, or "package.module:attribute" for what lives outside.
+
+    table: {name: object, or its place "package.module:attribute", imported when it is asked for}.
+    what: "network", "loss term", ...; for the message. Raises InputError for an unknown name, and
+    for a place without such a module or attribute.
+    """
+    if not isinstance(name, str) or (name not in table and ":" not in name):
+        raise InputError(f"unknown {what} '{name}': {nearest(str(name), table)}")
+    found = table.get(name, name)
+    return _imported(found, what) if isinstance(found, str) else found
+
+
+def _imported(place: str, what: str) -> Any:
+    import importlib
+
+    module, _, attribute = place.partition(":")
+    try:
+        found = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # a package that the module itself needs
+        raise InputError(f"{what} '{place}': there is no module '{error.name}'") from None
+    except (AttributeError, ValueError):
+        raise InputError(f"{what} '{place}': {module or 'it'} has no '{attribute}'") from None
+    return found
 
 
 def call_with_options(what: str, function, options, *arguments):
