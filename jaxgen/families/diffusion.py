@@ -3,12 +3,14 @@
 One path, one prediction and one sampler cover DDPM, v-prediction and flow matching; they differ in
 the config only."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import draws, networks
-from jaxgen.diffusion import guidance, likelihood, prediction, sampler, schedule
+from jaxgen.diffusion import grids, guidance, likelihood, prediction, sampler, schedule, solvers
 from jaxgen.errors import InputError
 from jaxgen.families import base
 from jaxgen.families.base import Family, LogProb, named_key
@@ -16,10 +18,11 @@ from jaxgen.families.base import Family, LogProb, named_key
 OPTIONS = ("schedule", "prediction", "label_dropout", "denoiser")  # of config.model
 OPTIONAL = ("label_dropout",)
 SAMPLE_OPTIONS = {
-    "steps": 1000,  # network calls along the grid
-    "grid": "trailing",
-    "eta": 1.0,  # 1: DDPM, 0: DDIM
-    "variance": "posterior",  # or beta
+    "steps": 1000,  # along the grid
+    "grid": "trailing",  # or {name, **options}, or all times from t to 0 (with steps to match)
+    "solver": "ddpm",  # ddim, heun, "package.module:attribute", {name, **options}
+    "eta": None,  # of ddim and ddpm, by default 0 and 1
+    "variance": None,  # of ddim and ddpm: posterior (by default) or beta
     "clip": True,  # predicted images to [-1, 1]
     "guidance": 1.0,  # classifier-free guidance weight; 1: off
     "guidance_interval": (0.0, 1.0),  # times at which it acts
@@ -36,14 +39,28 @@ def _time_per_example(keys, path: schedule.Schedule):
     return (jnp.minimum(jnp.floor(uniform * path.steps), path.steps - 1) + 1.0) / path.steps
 
 
+def _plan(path: schedule.Schedule, options):
+    """(all sampling options, the grid, the solver); raises InputError for values without sense."""
+    o = {**SAMPLE_OPTIONS, **options}
+    guidance.check(o["guidance"], o["guidance_interval"])
+    for name in ("clip", "trajectory"):
+        if not isinstance(o[name], bool):
+            raise InputError(f"sampling option '{name}' must be True or False, not {o[name]!r}")
+    named = isinstance(o["grid"], str | Mapping)
+    times = grids.grid(path, o["grid"], o["steps"] if named else options.get("steps"))
+    given = {name: o[name] for name in ("eta", "variance") if o[name] is not None}
+    return o, times, solvers.build(o["solver"], **given)
+
+
 def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.float32) -> Family:
     """A diffusion model from `model`: {schedule: {name, ...}, prediction, label_dropout, denoiser:
     {name, ...}}.
 
-    Outputs of `forward`: prediction, target, noise, x_t, x0_hat, time, and the closures
-    weight(kind, **options) and variational_bound(). log_prob is the bound on the probability of the
-    uint8 image."""
-    path = schedule.build(**model.schedule)
+    Outputs of `forward`: prediction, target, noise, x_t, x0_hat, time, alpha, sigma, and the
+    closures prediction_kind(alpha, sigma) and variational_bound(). log_prob is the bound on the
+    probability of the uint8 image."""
+    path = model.schedule
+    path = path if isinstance(path, schedule.Schedule) else schedule.build(**path)
     kind, drop = model.prediction, model.get("label_dropout", 0.0)
     if not 0.0 <= drop < 1.0:
         raise InputError(f"config.model.label_dropout must lie in [0, 1), not {drop}")
@@ -87,9 +104,9 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
             "x_t": x_t,
             "x0_hat": x0_hat,
             "time": time,
-            "weight": lambda weighting, **options: likelihood.weights(
-                weighting, path, time, kind, **options
-            ),
+            "alpha": alpha,
+            "sigma": sigma,
+            "prediction_kind": lambda alpha, sigma: prediction.coefficients(kind, alpha, sigma),
             "variational_bound": lambda: likelihood.vlb_estimate(x0, x0_hat, time, path),
             "keys": keys,
         }
@@ -124,20 +141,19 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
             None if interval == (0.0, 1.0) else interval,
         )
 
-    def sample(variables, keys, label=None, **options):
+    def sample(variables, keys, label=None, *, initial=None, **options):
         base.check_label(num_classes, label)
-        o = {**SAMPLE_OPTIONS, **options}
-        times = schedule.grid(path, o["grid"], o["steps"])
+        o, times, solver = _plan(path, options)
         prediction.check(kind, path, times)
         network = guided(variables, label, o["guidance"], tuple(o["guidance_interval"]))
         return sampler.sample(
-            denoise_with(network, o["clip"]), keys, image_shape, path, times,
-            eta=o["eta"], variance=o["variance"], trajectory=o["trajectory"],
+            denoise_with(network, o["clip"]), solver, keys, image_shape, path, times,
+            initial=initial, trajectory=o["trajectory"],
         )  # fmt: skip
 
     def nfe(**options):
-        o = {**SAMPLE_OPTIONS, **options}
-        return o["steps"] * (1 if o["guidance"] == 1.0 else 2)
+        o, times, solver = _plan(path, options)
+        return solver.nfe(len(times) - 1) * (1 if o["guidance"] == 1.0 else 2)
 
     def log_prob(variables, batch, keys, num_times: int | None = None):
         network = network_of(variables, base.batch_label(num_classes, batch))
