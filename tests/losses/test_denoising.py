@@ -101,6 +101,6 @@ def test_a_weighting_from_outside_is_named_by_its_place(monkeypatch):
 
 def test_the_variational_bound_is_computed_only_when_asked_for():
     outputs = {"variational_bound": lambda: jnp.arange(3.0)}
-    np.testing.assert_array_equal(denoising.TERMS["variational_bound"]()(outputs), [0.0, 1.0, 2.0])
+    np.testing.assert_array_equal(denoising.variational_bound()(outputs), [0.0, 1.0, 2.0])
     with pytest.raises(KeyError):
-        denoising.TERMS["variational_bound"]()({})
+        denoising.variational_bound()({})
