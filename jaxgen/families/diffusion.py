@@ -49,7 +49,8 @@ def build(data: Data, *, schedule, prediction, denoiser) -> Family:
 
     Outputs of `forward`: prediction, target, noise, x_t, x0_hat, fake (x0_hat under the name that
     a critic looks for), time, alpha, sigma, keys, prediction_kind (a function of alpha and sigma)
-    and the closure variational_bound(). log_prob is the bound on the probability of the uint8 image.
+    and the closure variational_bound(). log_prob is the bound on the probability of the uint8
+    image.
     """
     parts = make_parts(data, schedule, prediction, denoiser)
     return Family(

@@ -32,7 +32,7 @@ def build(data: Data, *, schedule, prediction, denoiser, steps: int, clip: bool 
     """A student of `steps` steps from `config.model`; the teacher's weights are named by
     `config.pretrained.teacher`, and those that the student begins with by `.denoiser`.
 
-    Outputs of `forward`: prediction, target, alpha, sigma, kind, x_t, x0_hat, fake, time, keys.
+    Outputs of `forward`: prediction, target, alpha, sigma, prediction_kind, x_t, x0_hat, fake, time, keys.
     """
     if steps < 1:
         raise InputError(f"config.model.steps must be at least 1, not {steps}")
@@ -86,7 +86,7 @@ def forward(parts: Parts, variables, batch, call: Call):
         "target": prediction.target(kind, wanted, noise, alpha, sigma),
         "alpha": alpha,
         "sigma": sigma,
-        "kind": kind,
+        "prediction_kind": partial(prediction.coefficients, kind),
         "x_t": x_t,
         "x0_hat": x0_hat,
         "fake": x0_hat,
