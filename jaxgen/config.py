@@ -32,7 +32,7 @@ def default() -> ConfigDict:
             name="",  # how reports call the system
             seed=0,
             family="",  # the wiring: adversarial, autoencoder, diffusion
-            conditional=False,  # what the networks see: True: the label; or names of columns
+            conditional=config_dict.FieldReference(False, field_type=object),  # what the networks see: True: the label; or names of columns
             model=ConfigDict(),  # the wiring's own options: its networks and what binds them
             players=ConfigDict(),  # name -> player(...)
             pretrained=ConfigDict(),  # network -> {workdir, network, ema}: the run it begins as;
