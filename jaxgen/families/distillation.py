@@ -32,7 +32,8 @@ def build(data: Data, *, schedule, prediction, denoiser, steps: int, clip: bool 
     """A student of `steps` steps from `config.model`; the teacher's weights are named by
     `config.pretrained.teacher`, and those that the student begins with by `.denoiser`.
 
-    Outputs of `forward`: prediction, target, alpha, sigma, prediction_kind, x_t, x0_hat, fake, time, keys.
+    Outputs of `forward`: prediction, target, alpha, sigma, prediction_kind, x_t, x0_hat, fake,
+    time, keys.
     """
     if steps < 1:
         raise InputError(f"config.model.steps must be at least 1, not {steps}")
