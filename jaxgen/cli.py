@@ -179,8 +179,7 @@ def evaluate(values: flags.FlagValues) -> int:
 
 
 def _evaluate_samples(values: flags.FlagValues) -> int:
-    from jaxgen import config, data
-    from jaxgen import report
+    from jaxgen import config, data, report
     from jaxgen.evaluation import protocol, record, scores
 
     _refuse(values, "with --samples", "workdir", "checkpoint", "steps", "eta", "guidance", "ema")

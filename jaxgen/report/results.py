@@ -209,4 +209,4 @@ def _value(kind: type, where: str, json: Mapping[str, Any]) -> Any:
     try:
         return kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in given.items()})
     except TypeError as error:
-        raise InputError(f"the results' {where} is not complete: {error}") from None
+        raise InputError(f"not a comparison's {where}: {error}") from None

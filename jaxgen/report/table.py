@@ -21,7 +21,8 @@ def printable(text: str, encoding: str | None) -> str:
         try:
             character.encode(encoding or "ascii")
         except UnicodeEncodeError:
-            bare = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+            parts = unicodedata.normalize("NFKD", character).replace("⁄", "/")  # as in ½
+            bare = parts.encode("ascii", "ignore").decode()
             return PLAIN.get(character, bare or "?")
         except LookupError:  # an encoding that Python does not know
             return printable(character, "ascii")
