@@ -26,7 +26,7 @@ GRID_PIXELS = 640  # of a grid of large images, which has at least 4 x 4 of them
 
 
 class Stopped(Exception):
-    """A signal ended the comparison; what was done is saved, and the same call goes on from there."""
+    """A signal ended the comparison. What was done is saved; the same call goes on from there."""
 
     def __init__(self, number: int):
         super().__init__(f"stopped by signal {number}")
@@ -34,8 +34,9 @@ class Stopped(Exception):
 
 
 class Entry(NamedTuple):
-    """A system of the experiment. path: its config file as the experiment names it. training: the folder of its run, which
-    variants that differ in sampling alone share. value: on the experiment's axis, or None."""
+    """A system of the experiment. path: its config file as the experiment names it. training: the
+    folder of its run, which variants that differ in sampling alone share. value: on the
+    experiment's axis, or None."""
 
     name: str
     path: str
@@ -56,7 +57,7 @@ def find(path: str, experiment: str) -> str:
     places = [*Path(experiment).parents, Path.cwd()]
     for place in places:
         if os.path.isfile(place / path.partition(":")[0]):
-            return str(place / path)
+            return os.path.relpath(place / path)
     raise InputError(
         f"config file {path} does not exist: looked for it in {places[0]}, the folders above that, "
         f"and the current folder {places[-1]}"
@@ -211,12 +212,14 @@ def compare(
     write_grid(os.path.join(workdir, "real.png"), refs.real.images)
     parts, records = zip(*(run_system(system, refs, workdir, progress) for system in systems))
     first = records[0]
-    per_system = {name for found in records for name, value in found["protocol"].items()
-                  if value != first["protocol"].get(name)} | {"sampler", "guidance", "parameters"}  # fmt: skip
-    present, floors = (
-        required.union(*(part.scores for part in parts)),
-        report.estimates(first["floors"]),
-    )
+    shared = {
+        name: value
+        for name, value in first["protocol"].items()
+        if name not in ("sampler", "guidance", "parameters")
+        and all(found["protocol"].get(name) == value for found in records)
+    }
+    present = required.union(*(part.scores for part in parts))
+    floors = report.estimates(first["floors"])
     axis = experiment.axis
     results = report.Results(
         title=experiment.title,
@@ -225,7 +228,7 @@ def compare(
         command="jaxgen " + shlex.join(sys.argv[1:]),
         commit=first["commit"],
         machine=first["machine"],
-        protocol={k: v for k, v in first["protocol"].items() if k not in per_system},
+        protocol=shared,
         systems=parts,
         scores=tuple(replace(s, floor=floors.get(s.id)) for s in described if s.id in present),
         requirements=tuple(require),

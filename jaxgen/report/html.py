@@ -13,7 +13,7 @@ from jaxgen.errors import InputError
 from jaxgen.report.plots import THEMES, style
 from jaxgen.report.words import MISSING
 
-PIXELS = 1024  # the longer side of an image in the page; a larger file is shown scaled down
+PIXELS = 768  # the longer side of an image in the page; a larger file is shown scaled down
 
 # The shapes of the plots' markers, in their order.
 SHAPES = (
