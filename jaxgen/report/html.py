@@ -13,6 +13,7 @@ from jaxgen.errors import InputError
 from jaxgen.report.plots import THEMES, style
 from jaxgen.report.words import MISSING
 
+EDGE = " class=edge"  # of the first column of a group
 PIXELS = 768  # the longer side of an image in the page; a larger file is shown scaled down
 
 # The shapes of the plots' markers, in their order.
@@ -114,7 +115,7 @@ def size(png: bytes, alt: str) -> tuple[int, int]:
 
 
 def image(png: bytes, alt: str, dark: bytes | None = None) -> str:
-    """An image inside the page, with its size, so that the text does not jump while the page loads."""
+    """An image inside the page, with its size, so that the text stays while the page loads."""
     png = _small(png, alt)
     width, height = size(png, alt)
     picture = f'<img src="{_data(png)}" alt="{html.escape(alt)}" width="{width}" height="{height}">'

@@ -11,10 +11,10 @@ TOWARDS = ((1, 1), (-1, 1), (1, -1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 class Point(NamedTuple):
-    """A system in a plot. index: its number among all systems."""
+    """A system in a plot. number: among all systems."""
 
     name: str
-    index: int
+    number: int
     colour: str
     x: Estimate
     y: Estimate
@@ -54,21 +54,13 @@ def label_points(
     for point, centre in zip(points, centres):
         if point.name in below:
             continue
-        label = axes.annotate(
-            point.name,
-            point.at,
-            (0, 0),
-            textcoords="offset pixels",
-            va="bottom",
-            color=point.colour,
-            fontsize=10,
-            zorder=4,
-        )
+        place = {"textcoords": "offset pixels", "va": "bottom", "fontsize": 10, "zorder": 4}
+        label = axes.annotate(point.name, point.at, (0, 0), color=point.colour, **place)
         label.set_in_layout(False)
-        size = np.array(label.get_window_extent().size)
-        box = _free_place(centre, size, centres, taken + steps, frame, pixel)
+        around = centre, np.array(label.get_window_extent().size), centres
+        box = _free_place(*around, taken + steps, frame, pixel)
         if box is None:
-            box = _free_place(centre, size, centres, taken, frame, pixel)
+            box = _free_place(*around, taken, frame, pixel)
         if box is None:
             label.remove()
             hidden.append(point.name)

@@ -14,7 +14,7 @@ from jaxgen.report.results import Estimate, Results, Score, System
 
 
 class Theme(NamedTuple):
-    """The colours of a page: background, text, quieter text, hairlines, boxes, shadows, one colour a
+    """The colours of a page: background, text, quieter text, hairlines, boxes, shadows, one a
     system, one a curve.
     """
 
@@ -86,7 +86,7 @@ def trade_off(results: Results, x: Score, y: Score, theme: Theme) -> bytes:
     front = _steps([point.at for point in points if not beaten[point.name]], x.higher_is_better)
 
     def marker(point):
-        return _marker(point.index, theme, filled=not beaten[point.name])
+        return _marker(point.number, theme, filled=not beaten[point.name])
 
     def draw(below: Sequence[str]):
         figure, axes = _panel(theme, width=4.0, height=3.4 + 0.19 * _legend_rows(below))
@@ -98,9 +98,9 @@ def trade_off(results: Results, x: Score, y: Score, theme: Theme) -> bytes:
             _scale(axes, axis, score, [system for _, system in systems])
             axis.set_label_text(score.title, color=theme.ink)
         axes.plot(*zip(*front), color=theme.quiet, linewidth=1.1, alpha=0.75, zorder=1.5)
-        for point in sorted(points, key=lambda point: point.index):
+        for point in sorted(points, key=lambda point: point.number):
             bars = {"xerr": point.x.spread or None, "yerr": point.y.spread or None}
-            _point(axes, point.at, bars, theme, point.index, not beaten[point.name])
+            _point(axes, point.at, bars, theme, point.number, not beaten[point.name])
         _better_arrow(axes, x.higher_is_better, y.higher_is_better, theme)
         if below:
             handles = [
@@ -123,37 +123,31 @@ def along(results: Results, score: Score, theme: Theme) -> bytes:
     one, named below, for a system without a value."""
     axis = results.axis
     assert axis is not None
-    systems = [
-        (value, i, shown(system, score), system)
-        for i, (value, system) in enumerate(zip(axis.values, results.systems))
-        if system.of(score).mean is not None
+    systems = [s for s in results.systems if s.of(score).mean is not None]
+    indexed = [
+        (v, i, s) for i, (v, s) in enumerate(zip(axis.values, results.systems)) if s in systems
     ]
-    placed = sorted((s for s in systems if s[0] is not None), key=lambda s: s[:2])
-    others = [s for s in systems if s[0] is None]
+    placed = sorted(((v, i, s) for v, i, s in indexed if v is not None), key=lambda each: each[:2])
+    others = [(i, s) for v, i, s in indexed if v is None]
     values = [value for value, *_ in placed]
-    rows = _legend_rows([system.name for *_, system in others])
+    rows = _legend_rows([system.name for _, system in others])
     figure, axes = _panel(theme, width=4.0, height=2.7 + 0.19 * rows)
     if (floor := score.real.scaled(score.scale).mean) is not None:
         axes.axhline(floor, color=theme.quiet, linestyle=DASHED, linewidth=1, zorder=1)
-    _scale(axes, axes.yaxis, score, [system for *_, system in systems])
+    _scale(axes, axes.yaxis, score, systems)
     if len(set(values)) == len(values):
-        means = [estimate.mean for _, _, estimate, _ in placed]
+        means = [shown(system, score).mean for _, _, system in placed]
         axes.plot(values, means, color=theme.quiet, linewidth=1.2, zorder=2)
-    for value, i, estimate, _ in placed:
+    for value, i, system in placed:
+        estimate = shown(system, score)
         bars = {"yerr": estimate.spread or None}
         _point(axes, (value, estimate.mean), bars, theme, i, filled=True)
     _along_scale(axes, values, axis.log)
-    handles = [
-        axes.axhline(
-            estimate.mean,
-            color=theme.systems[style(i)[0]],
-            linestyle=":",
-            linewidth=1.5,
-            zorder=1,
-            label=system.name,
-        )
-        for _, i, estimate, system in others
-    ]
+    handles = []
+    for i, system in others:
+        line = {"color": theme.systems[style(i)[0]], "linestyle": ":", "linewidth": 1.5}
+        mean = shown(system, score).mean
+        handles.append(axes.axhline(mean, **line, zorder=1, label=system.name))
     if handles:
         _legend(figure, handles, theme)
     axes.set_xlabel(axis.name, color=theme.ink)
@@ -176,18 +170,21 @@ def training(curves: Mapping[str, Sequence], theme: Theme) -> bytes:
     than a decade.
     """
     figure, axes = _panel(theme, width=4.0, height=2.7)
-    values = []
-    for name, colour in zip(chosen_curves(curves), theme.curves):
+    names = chosen_curves(curves)
+    parts = [np.zeros(0)]
+    for name, colour in zip(names, theme.curves):
         steps, losses = _thinned(curves[name])
         axes.plot(steps, losses, color=colour, linewidth=1.3, label=name)
-        values.append(losses[np.isfinite(losses)])
-    values = np.concatenate(values) if values else np.zeros(0)
+        parts.append(losses[np.isfinite(losses)])
+    values = np.concatenate(parts)
     if values.size and values.min() > 0 and values.max() > 10 * values.min():
         axes.set_yscale("log")
-    elif values.size and np.abs(values).max() > 30 * max(np.median(np.abs(values)), 1e-12):
-        axes.set_yscale("symlog", linthresh=max(np.median(np.abs(values)), 1e-12))
+    elif values.size:
+        typical = max(np.median(np.abs(values)), 1e-12)
+        if np.abs(values).max() > 30 * typical:
+            axes.set_yscale("symlog", linthresh=typical)
     axes.set_xlabel("step", color=theme.ink)
-    columns = 2 if max(map(len, chosen_curves(curves)), default=0) <= 16 else 1
+    columns = 2 if max(map(len, names), default=0) <= 16 else 1
     place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": columns}
     axes.legend(**place, frameon=False, labelcolor=theme.ink, fontsize=SMALL, columnspacing=1.2)
     return _png(figure)
@@ -197,7 +194,7 @@ def training(curves: Mapping[str, Sequence], theme: Theme) -> bytes:
 
 
 def _panel(theme: Theme, width: float, height: float):
-    """A figure (inches) with one quiet pair of axes; no pyplot, so no state outlives the picture."""
+    """A figure (inches) with quiet axes; no pyplot, so that no state outlives the picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -227,13 +224,14 @@ def _scale(axes, axis, score: Score, systems: Sequence[System]) -> None:
     from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
     which, estimates = axis.axis_name, [shown(system, score) for system in systems]
-    log = score.corner == "speed" and min(estimate.mean for estimate in estimates) > 0
-    ends = [e.mean + side * e.spread for e in estimates for side in (-1, 0, 1)]
+    values = [(e.mean, e.spread) for e in estimates if e.mean is not None]
+    log = score.corner == "speed" and min(values)[0] > 0
+    ends = [mean + side * spread for mean, spread in values for side in (-1, 0, 1)]
     if (floor := score.real.scaled(score.scale).mean) is not None:
         ends.append(floor)
-    ends = np.log10([e for e in ends if e > 0]) if log else np.array(ends)
-    room = 0.16 * (np.ptp(ends) or abs(ends[0]) or 1.0)
-    limits = np.array([ends.min() - room, ends.max() + room])
+    along = np.log10([end for end in ends if end > 0]) if log else np.array(ends)
+    room = 0.16 * (np.ptp(along) or abs(along[0]) or 1.0)
+    limits = np.array([along.min() - room, along.max() + room])
     if log:
         axes.set(**{f"{which}scale": "log", f"{which}lim": 10**limits})
         axis.set_major_locator(LogLocator(subs=(1.0,) if np.ptp(limits) > 1.5 else (1.0, 2.0, 5.0)))
@@ -258,17 +256,10 @@ def _better_arrow(axes, right: bool, up: bool, theme: Theme) -> None:
 
 
 def _marker(index: int, theme: Theme, filled: bool) -> dict[str, Any]:
-    colour, marker = style(index)
-    colour = theme.systems[colour]
-    face = colour if filled else theme.page
-    return dict(
-        marker=MARKERS[marker],
-        markersize=7,
-        markeredgewidth=1.6,
-        color=colour,
-        markerfacecolor=face,
-        linestyle="",
-    )
+    number, shape = style(index)
+    colour = theme.systems[number]
+    look = {"marker": MARKERS[shape], "markersize": 7, "markeredgewidth": 1.6, "linestyle": ""}
+    return {**look, "color": colour, "markerfacecolor": colour if filled else theme.page}
 
 
 def _steps(points: Sequence[tuple[float, float]], right: bool) -> list[tuple[float, float]]:

@@ -58,7 +58,7 @@ def record_table(
     """The record of one evaluation as text: for each score its mean, its standard deviation, and
     that of real images with the multiple of it. described: by `evaluation.scores.describe`."""
     ours, floors = estimates(found["scores"]), estimates(found["floors"])
-    rows = [("", "score", "", "real images")]
+    rows: list[tuple[str, ...]] = [("", "score", "", "real images")]
     for score in score_values(described):
         if score.id in ours:
             value, floor = ours[score.id], floors.get(score.id)
