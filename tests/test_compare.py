@@ -1,16 +1,19 @@
 """The whole way from an experiment file to the report, on a tiny scale."""
 
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from PIL import Image
 
+from jaxgen import compare as compare_lib
 from jaxgen import config as config_lib
 from jaxgen import families, report
 from jaxgen.compare import compare, find, load_systems, write_grid
 from jaxgen.errors import InputError
-from jaxgen.evaluation import protocol, record
+from jaxgen.evaluation import protocol, record, scores
+from jaxgen.training import logging
 from tests.support import images
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +33,7 @@ def tiny(*systems):
     return experiment
 
 
+@pytest.mark.slow
 def test_compare_trains_measures_and_reports(monkeypatch, tmp_path):
     experiment = tiny()
     monkeypatch.setattr(record, "commit", lambda: "abc")  # not that of files just being edited
@@ -37,9 +41,9 @@ def test_compare_trains_measures_and_reports(monkeypatch, tmp_path):
     assert Path(path).read_text().startswith("<!DOCTYPE html>")
     assert report.from_json(json.loads((tmp_path / "results.json").read_text())) == results
     assert [system.name for system in results.systems] == ["VAE", "GAN"]
-    scores = {"confident", "frechet", "latency_ms", "coverage", "smallest_class", "copies"}
+    expected = {"confident", "frechet", "latency_ms", "coverage", "smallest_class", "copies"}
     for system in results.systems:
-        assert scores <= set(system.scores)
+        assert expected <= set(system.scores)
         frechet = system.scores["frechet"]
         assert len(frechet.values) == len(experiment.evaluation.seeds) and frechet.times_floor
         assert (tmp_path / system.grid).stat().st_size > 0
@@ -100,8 +104,42 @@ def test_a_system_is_found_from_the_experiment_upwards_from_here_or_from_home(
 
 
 @pytest.mark.parametrize("side, count", [(8, 100), (28, 100), (64, 100), (100, 36), (256, 16)])
-def test_a_grid_of_large_images_has_fewer_of_them(tmp_path, side, count):
-    write_grid(str(tmp_path / "grid.png"), images(0, 100, side, side, 1))
-    with Image.open(tmp_path / "grid.png") as grid:
-        shown = round((grid.width * grid.height / side**2) ** 0.5 / max(1, round(32 / side) * 2))
-    assert shown**2 == count
+def test_a_grid_of_large_images_has_fewer_of_them(monkeypatch, side, count):
+    shown = []
+    monkeypatch.setattr(logging, "write_png", lambda path, images: shown.append(len(images)))
+    write_grid("grid.png", images(0, 100, side, side, 1))
+    assert shown == [count]
+
+
+def test_the_results_hold_what_was_measured(monkeypatch, tmp_path):
+    """With the numbers of a committed record in place of training and measuring."""
+    kept = json.loads((ROOT / "benchmarks" / "results" / "trilemma_digits.json").read_text())
+    monkeypatch.setattr(compare_lib, "train", lambda *_, **__: SimpleNamespace(signal=None))
+    real = SimpleNamespace(images=images(0, 16, 8, 8, 1))
+    refs = SimpleNamespace(extractors=(), judge=None, real=real)
+    monkeypatch.setattr(protocol, "references", lambda *_: refs)
+    described = [{k: v for k, v in row.items() if k != "floor"} for row in kept["scores"]]
+    monkeypatch.setattr(scores, "describe", lambda *_: described)
+
+    def measured(system, refs, folder, *_):
+        write_grid(f"{folder}.png", real.images)
+        (found,) = [each for each in kept["systems"] if each["name"] == system.name]
+        os.renames(f"{folder}.png", os.path.join(folder, "samples.png"))
+        floors = {row["id"]: row["floor"] for row in kept["scores"] if row.get("floor")}
+        own = {"sampler": found["sampler"], "guidance": "none", "parameters": "raw"}
+        shared = {"step": found["training"]["steps"], "floors": floors, "commit": "abc"}
+        return {
+            **found,
+            **shared,
+            "machine": kept["machine"],
+            "protocol": {**kept["protocol"], **own},
+        }
+
+    monkeypatch.setattr(compare_lib, "measured", measured)
+    results, _ = compare(tiny(), str(tmp_path), require=["latency_ms<=5"], progress=False)
+    expected = report.from_json(kept)
+    assert results.scores == expected.scores and results.protocol == expected.protocol
+    assert [s.scores for s in results.systems] == [s.scores for s in expected.systems[:2]]
+    assert report.from_json(json.loads((tmp_path / "results.json").read_text())) == results
+    with pytest.raises(InputError, match="unknown score 'latency'"):
+        compare(tiny(), str(tmp_path), require=["latency<=5"], progress=False)
