@@ -18,15 +18,11 @@ KINDS = (*CORNERS, "check")  # a check guards the comparison (copies, missing cl
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its standard deviation, both None where there is none.
-
-    values: one for each seed. times_floor: the multiple of the same score of real images, where
-    that is positive beyond its own noise."""
+    """A number with its standard deviation, both None where there is none. values: by seed."""
 
     mean: float | None = None
     std: float | None = None
     values: tuple[float | None, ...] = ()
-    times_floor: float | None = None
 
     @property
     def spread(self) -> float:
@@ -76,6 +72,16 @@ class Score:
     def scale(self) -> float:
         """What a value is multiplied by before a reader sees it."""
         return 100.0 if self.unit == "%" else 1.0
+
+    def times_real(self, estimate: Estimate) -> float | None:
+        """An estimate as a multiple of that of real images: 1 is as good as they are.
+
+        None without a floor, and where it is not positive beyond its own noise, as that of an
+        unbiased estimate may be."""
+        real = self.real
+        if estimate.mean is None or real.mean is None or real.mean <= real.spread:
+            return None
+        return estimate.mean / real.mean
 
     @property
     def arrow(self) -> str:

@@ -111,7 +111,7 @@ def _ratio(estimate: Estimate, score: Score) -> str:
     """A value beside that of real images; nothing where there is none or a sign makes it
     meaningless.
     """
-    times = estimate.times_floor
+    times = score.times_real(estimate)
     if times is None or times <= 0:
         return ""
     decimals = ".0f" if times >= 9.95 else ".1f" if times >= 0.05 else ".1g"

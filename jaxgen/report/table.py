@@ -3,6 +3,7 @@
 import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from jaxgen.report.ranking import marked
@@ -61,10 +62,11 @@ def record_table(
     rows: list[tuple[str, ...]] = [("", "score", "", "real images")]
     for score in score_values(described):
         if score.id in ours:
-            value, floor = ours[score.id], floors.get(score.id)
+            value, score = ours[score.id], replace(score, floor=floors.get(score.id))
+            times = score.times_real(value)
             spread = f"± {number(value.std, score)} " if value.std else ""
-            beside = "" if floor is None else number(floor.mean, score)
-            beside += "" if value.times_floor is None else f" (x {value.times_floor:.2f})"
+            beside = number(score.real.mean, score) if score.floor else ""
+            beside += "" if times is None else f" (x {times:.2f})"
             rows.append((score.name, number(value.mean, score), f"{spread}{score.unit}", beside))
     rows = [tuple(printable(cell, encoding) for cell in row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows)]

@@ -126,7 +126,7 @@ def _first_of_corner(order: Sequence[System], scores: Sequence[Score], firsts) -
 def _beside_real(estimate: Estimate, score: Score) -> str:
     if score.real.mean is None:
         return ""
-    real, times = amount(score.real.mean, score), estimate.times_floor
+    real, times = amount(score.real.mean, score), score.times_real(estimate)
     if times is None or times <= 0:
         return f" (real images {real})"
     if score.higher_is_better:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,13 @@ def test_an_absent_score_is_an_empty_estimate_and_shares_are_shown_in_per_cent()
     assert results.systems[0].of(report.Score("b", "B", "speed", True)) == NONE
     share = report.Score("c", "C", "quality", True, unit="%")
     assert report.Estimate(0.5, 0.25).scaled(share.scale) == report.Estimate(50.0, 25.0)
+
+
+def test_multiples_of_real_images():
+    score = report.Score("a", "A", "quality", False, floor=report.Estimate(0.5, 0.004))
+    assert score.times_real(report.Estimate(1.0)) == 2.0 and score.times_real(NONE) is None
+    for floor in (None, report.Estimate(None), report.Estimate(-1.0), report.Estimate(0.5, 0.5)):
+        assert replace(score, floor=floor).times_real(report.Estimate(1.0)) is None
 
 
 def test_what_is_no_comparison_is_said_in_one_line():

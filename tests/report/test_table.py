@@ -58,7 +58,7 @@ def possible(text, encoding):
 
 
 def test_the_record_of_one_evaluation():
-    values = {"mean": 1.0, "std": 0.01, "times_floor": 2.0}
+    values = {"mean": 1.0, "std": 0.01}
     found = {
         "scores": {
             "fd": values,

@@ -21,12 +21,11 @@ SCORES = (FD, SURE, KID, MS, COVER, COPIES)
 
 def system(name, fd=None, ms=None, coverage=None, kid=None, sure=None, std=0.01, **fields):
     values = {FD: fd, SURE: sure, KID: kid, MS: ms, COVER: coverage, COPIES: 0.0}
-    scores = {}
-    for of, value in values.items():
-        if value is not None:
-            measurable = of.real.mean is not None and of.real.mean > of.real.spread
-            times = value / of.real.mean if measurable else None
-            scores[of.id] = Estimate(value, std, (value - std, value + std), times)
+    scores = {
+        of.id: Estimate(value, std, (value - std, value + std))
+        for of, value in values.items()
+        if value is not None
+    }
     return replace(System(name, scores=scores), **fields)
 
 
