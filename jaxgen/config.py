@@ -7,6 +7,7 @@ seconds."""
 
 import json
 import os
+import sys
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -284,6 +285,8 @@ def experiment(**fields: Any) -> ConfigDict:
             question="",  # what the comparison is to answer, in plain words
             systems=(),  # config files, or system(...) for variants of one
             mode="",  # the mode that each of them is loaded in
+            # the file that calls this: systems are looked for from its folder upwards
+            file=os.path.abspath(sys._getframe(1).f_globals.get("__file__", "experiment.py")),
             axis=dict(
                 name="", log=False
             ),  # what the `value` of a system is, where systems differ in one number
