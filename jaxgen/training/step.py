@@ -1,4 +1,4 @@
-"""The one train step: each player takes gradients of its own loss with respect to its own networks."""
+"""The one train step: each player differentiates its own loss with respect to its own networks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,12 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import PartitionSpec
 
 from jaxgen.data import prepare
 from jaxgen.families.base import Family, Variables
 from jaxgen.losses import objective
-from jaxgen.networks.layers import is_rematerialised
 from jaxgen.training import parallel
 from jaxgen.training import players as players_lib
 from jaxgen.training.parallel import Parallel
@@ -98,7 +96,7 @@ def update_ema(state: TrainState, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def build(
-    config, family: Family, players: dict[str, Player], way: Parallel | None = None
+    config, family: Family, players: dict[str, Player], devices: Parallel | None = None
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """The train step `(state, batch) -> (state, metrics)`.
 
@@ -106,45 +104,26 @@ def build(
     per step.
     metrics: float32 means by name, `<player>/loss`, `<player>/<term>` (before weighting),
     `<player>/learning_rate`.
-    way: the devices it runs on; by default one, as in a notebook.
+    devices: those it runs on; by default one, as in a notebook.
     """
     accumulate, flip = config.train.accumulate, config.data.flip
     stacked = players_lib.batches_per_step(players) > 1
-    way = parallel.one_device() if way is None else way
+    devices = parallel.one_device() if devices is None else devices
+    late = getattr(family, "recomputed", ())
 
     def gradients(name: str, state: TrainState, batch: Batch, key: jax.Array):
-        specs = way.specs(state.params, "params/")
-        own_specs = {network: specs[network] for network in players[name].networks}
-
-        def whole(params):
-            # At once, as a loss may use a network several times (a critic on real and on generated
-            # images); but block by block where that saves memory. A network is described in the
-            # config under its name.
-            return {
-                n: way.gather(tree, specs[n], late=is_rematerialised(config.model.get(n) or {}))
-                for n, tree in params.items()
-            }
-
-        def on_device(params, non_gradient, step, batch, key):
+        def of_rows(params, shared, batch, whole):
+            non_gradient, step, key = shared
             rows = batch["image"].shape[0]
-            keys = example_keys(key, rows, way.index() * rows)
+            keys = example_keys(key, rows, devices.index() * rows)
             batch = prepare(batch, keys, flip=flip)
             variables = {"params": params, "state": non_gradient}
-            grads, means, new = player_gradients(
-                family, players[name], variables, step, batch, keys, accumulate, whole, way.axes
+            return player_gradients(
+                family, players[name], variables, step, batch, keys, accumulate, whole, devices.axes
             )
-            grads, means = way.mean(
-                (grads, means), (own_specs, jax.tree.map(lambda _: PartitionSpec(), means))
-            )
-            return grads, means, new
 
-        everywhere = PartitionSpec()
-        run = way.per_device(
-            on_device,
-            in_specs=(specs, everywhere, everywhere, way.batch_spec(), everywhere),
-            out_specs=(own_specs, everywhere, everywhere),
-        )
-        return run(state.params, state.state, state.step, batch, key)
+        run = devices.gradients(of_rows, players[name].networks, late)
+        return run(state.params, (state.state, state.step, key), batch)
 
     def apply(name: str, state: TrainState, grads) -> tuple[Any, Any]:
         own = {k: state.params[k] for k in players[name].networks}
