@@ -32,15 +32,19 @@ def default() -> ConfigDict:
             name="",  # how reports call the system
             seed=0,
             family="",  # the wiring: adversarial, autoencoder, diffusion
-            conditional=False,  # whether the networks see the class label
+            conditional=False,  # what the networks see: True: the label; or names of columns
             model=ConfigDict(),  # the wiring's own options: its networks and what binds them
             players=ConfigDict(),  # name -> player(...)
+            pretrained=ConfigDict(),  # network -> {workdir, network, ema}: the run it begins as;
+            # one that no player trains stays as it is: a teacher, a first stage
             order=(),  # players in order of update; empty: alphabetical
             simultaneous=False,  # all players step from the same parameters, keys and batch
             data=dict(
                 source="",  # digits | tfds:<name> | folder:<path> | npz:<path> | synthetic
                 data_dir=config_dict.placeholder(str),  # where tfds looks
-                image_shape=(0, 0, 0),
+                space="pixels",  # pixels: uint8 images; points: float32 vectors
+                image_shape=(0, 0, 0),  # of one example
+                columns=ConfigDict(),  # further columns: {name: {name: downsample, factor}}
                 num_classes=0,
                 train="train",  # what each split is, e.g. train[:55000]
                 validation="validation",
@@ -332,8 +336,6 @@ def check(config: ConfigDict) -> None:
             f"config.order {tuple(config.order)} must name each of the players "
             f"{tuple(config.players)} once"
         )
-    if config.conditional and not config.data.num_classes:
-        raise InputError("config.conditional needs config.data.num_classes")
     if config.data.pipeline not in PIPELINES:
         raise InputError(
             f"config.data.pipeline '{config.data.pipeline}' is unknown: "

@@ -31,7 +31,7 @@ def get_config(mode=""):
     config.family = "diffusion"
     config.conditional = True
     config.data.update(source="digits", image_shape=(8, 8, 1), num_classes=10)
-    config.model.update(schedule=dict(name="cosine"), prediction="v", label_dropout=0.1)
+    config.model.update(schedule=dict(name="cosine"), prediction="v", condition_dropout=0.1)
     config.model.denoiser = dict(name="mlp_denoiser", width=16, depth=1)
     config.players.denoiser = player(dict(denoising=dict()), learning_rate=1e-3)
     config.train.update(steps=4, batch_size=16, log_every=2)
@@ -445,7 +445,7 @@ def test_a_finished_run_takes_overrides_that_need_no_training(run, fails):
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("config.model.lable_dropout = 0.3", "did you mean label_dropout"),
+        ("config.model.lable_dropout = 0.3", "did you mean condition_dropout"),
         ("config.players.denoiser.update_steps = 2", "did you mean updates"),
         (
             "config.evaluation.update(log_prob_images=4, log_prob=dict(num_time=5))",

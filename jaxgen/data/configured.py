@@ -20,7 +20,7 @@ def from_config(config, split: str) -> Records:
     records = open_records(
         spec.source, spec[split], data_dir=spec.data_dir, image_shape=tuple(spec.image_shape)
     )
-    if config.conditional and not records.labelled:
+    if _sees_labels(config) and not records.labelled:
         raise InputError(f"config.conditional needs labels, and {spec.source} has none")
     if spec.num_classes and records.num_classes > spec.num_classes:
         raise InputError(
@@ -28,6 +28,11 @@ def from_config(config, split: str) -> Records:
             f"{spec.num_classes}"
         )
     return records
+
+
+def _sees_labels(config) -> bool:
+    asked = config.conditional
+    return asked if isinstance(asked, bool) else "label" in asked
 
 
 def streams(config, size: int) -> bool:

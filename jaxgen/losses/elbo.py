@@ -56,6 +56,3 @@ def kl(free_bits: float = 0.0):
 def importance_weighted(num_samples: int = 5):
     """Negative importance-weighted bound with `num_samples` latents, in nats. Needs `log_weights`."""
     return lambda outputs: -importance_weighted_bound(outputs["log_weights"](num_samples))
-
-
-TERMS = {"reconstruction": reconstruction, "kl": kl, "importance_weighted": importance_weighted}

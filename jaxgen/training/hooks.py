@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxgen import data, distributed, programs
+from jaxgen import distributed, programs, spaces
 from jaxgen.errors import InputError
-from jaxgen.sampling import balanced_labels, generate
+from jaxgen.sampling import conditions, generate, rows_of
 from jaxgen.training import checkpoint, logging
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.dispatch import Cost
 from jaxgen.training.folder import Folder
-from jaxgen.training.parallel import Parallel
 from jaxgen.training.players import Player
 from jaxgen.training.state import TrainState, variables
 from jaxgen.training.system import System
@@ -163,14 +162,14 @@ def standard(
 
     costs: of the compiled steps, once there are any.
     """
-    log, checkpoints = record.log, folder.checkpoints
+    log = record.log
     validate = validator(config, built.family, built.players, built.devices)
     seconds = max((row.get("seconds", 0.0) for row in folder.rows), default=0.0)
     return (
         rows(record, built.examples, seconds, costs, built.players),
-        validation(config.train.eval_every, validate, built.held_out, folder, log),
-        saving(config.checkpoint.every, checkpoints),
-        grids(config, built.draw, built.devices, log),
+        validation(config.train.eval_every, validate, built, folder, log),
+        saving(config.checkpoint.every, folder.checkpoints),
+        grids(config, built, log),
     )
 
 
@@ -207,14 +206,15 @@ def rows(
 def validation(
     every: int,
     validate: Callable[..., dict[str, float]],
-    source: data.Source | None,
+    built: System,
     folder: Folder,
     log: logging.Log,
 ) -> Hook:
-    """Validation on `source`. Values that are not finite end the run before they are written."""
+    """Validation on the held-out data. Values that are not finite end the run before they are written."""
 
     def run(moment: Moment) -> Moment:
-        values = validate(variables(moment.state), source)
+        seen = variables(moment.state, averages=built.family.averages)
+        values = validate(seen, built.held_out)
         for name, value in values.items():
             if not math.isfinite(value):
                 raise diverged(name, moment.step, folder.checkpoints)
@@ -233,15 +233,19 @@ def saving(every: int, checkpoints: Checkpoints) -> Hook:
     return Hook(every, run, when=lambda moment: bool(moment.improved or moment.stopping))
 
 
-def grids(config, draw: Callable[..., Any], devices: Parallel, log: logging.Log) -> Hook:
-    """A grid of samples; conditional models show their classes in turn."""
-    classes = config.data.num_classes if config.conditional else 0
+def grids(config, built: System, log: logging.Log) -> Hook:
+    """A grid of samples: of the classes in turn, or of whatever else held-out examples give as the
+    condition.
+    """
+    spec, space = built.family.data.conditions, spaces.from_config(config)
 
     def run(moment: Moment) -> None:
-        images = generate(
-            draw, variables(moment.state), GRID_SAMPLES, seed=0, batch_size=GRID_SAMPLES,
-            labels=balanced_labels(GRID_SAMPLES, classes), place=devices.rows,
+        rows = rows_of(config, spec, built.held_out, GRID_SAMPLES)
+        samples = generate(
+            built.draw, variables(moment.state, averages=built.family.averages), GRID_SAMPLES,
+            seed=0, batch_size=GRID_SAMPLES, condition=conditions(spec, GRID_SAMPLES, rows=rows),
+            place=built.devices.rows,
         )  # fmt: skip
-        log.images(moment.step, "samples", images)
+        log.images(moment.step, "samples", space.picture(samples))
 
     return Hook(config.train.sample_every, run)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxgen import distributed
-from jaxgen.training import dispatch, profiling, step, stopping, system
+from jaxgen.training import dispatch, profiling, saved, step, stopping, system
 from jaxgen.training import folder as folders
 from jaxgen.training import hooks as hooks_lib
 from jaxgen.training.folder import Folder
@@ -94,7 +94,7 @@ def start(config, built: System, folder: Folder, report: Report, details: Report
     """The global state that the run begins from: the folder's newest, or a new one."""
     state = folder.state
     if state is None:
-        state = built.devices.create(built.create)
+        state = saved.begin(config, built.devices.create(built.create))
         details(system.overview(state))
     elif int(state.step) < config.train.steps:
         report(f"resuming {folder.workdir} from step {int(state.step)}")

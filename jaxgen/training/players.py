@@ -55,11 +55,15 @@ def build(config, family: Family) -> dict[str, Player]:
             networks, objective.build(name, spec.terms.to_dict()), optimiser, schedule, spec.updates
         )
     for network in family.networks:
-        if network not in owner:
+        if network not in owner and network not in config.pretrained:
             raise InputError(
                 f"no player trains the network '{network}': name it in some "
-                f"players.<player>.networks"
+                "players.<player>.networks, or freeze it by config.pretrained"
             )
+    for network in config.pretrained:
+        if network not in family.networks:
+            known = nearest(network, family.networks)
+            raise InputError(f"config.pretrained names the network '{network}': {known}")
     if config.simultaneous and any(p.updates > 1 for p in players.values()):
         raise InputError("config.simultaneous needs updates = 1 for every player")
     return players

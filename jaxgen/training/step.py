@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxgen.data import prepare
+from jaxgen import spaces
+from jaxgen.calls import Call, Mean, local_mean
 from jaxgen.families.base import Family, Variables
 from jaxgen.losses import objective
 from jaxgen.training import parallel
@@ -15,6 +16,7 @@ from jaxgen.training import players as players_lib
 from jaxgen.training.parallel import Parallel
 from jaxgen.training.players import Player
 from jaxgen.training.state import TrainState
+from jaxgen.training.state import variables as variables_of
 
 Batch = dict[str, Any]
 
@@ -37,15 +39,15 @@ def player_gradients(
     keys: jax.Array,
     accumulate: int,
     whole: Callable[[Any], Any] = lambda params: params,
-    axes: tuple[str, ...] = (),
+    mean: Mean = local_mean,
 ) -> tuple[Any, dict[str, jax.Array], Any]:
     """(gradients, means of the loss and its terms, new non-gradient state) of one player on one
     prepared batch.
 
     whole: the parts of the parameters that a device keeps -> what the networks take.
-    axes: what the batch is divided over, for terms that couple its examples (within their
-    micro-batch). With `accumulate` micro-batches, example i goes to micro-batch i mod `accumulate`,
-    which moves nothing between devices."""
+    mean: over the global batch (its micro-batch), for terms and states that couple its examples.
+    With `accumulate` micro-batches, example i goes to micro-batch i mod `accumulate`, which moves
+    nothing between devices."""
     own = {name: variables["params"][name] for name in player.networks}
     others = {name: tree for name, tree in variables["params"].items() if name not in own}
     size = keys.shape[0] // accumulate
@@ -53,8 +55,8 @@ def player_gradients(
     def loss(own_params, non_gradient, batch, keys):
         params = {**others, **own_params}
         seen = {"params": whole(params), "state": non_gradient}
-        outputs, new = family.forward(seen, batch, keys, True)
-        total, means = objective.loss(player.rows, outputs, step, size, axes)
+        outputs, new = family.forward(seen, batch, Call(True, keys, mean))
+        total, means = objective.loss(player.rows, outputs, step, size, mean)
         return total, ({"loss": total, **means}, new)
 
     gradient = jax.grad(loss, has_aux=True)
@@ -87,10 +89,10 @@ def update_ema(state: TrainState, params: dict[str, Any]) -> dict[str, Any]:
     step = state.step.astype(jnp.float32)
 
     def move(rate, average):
-        decay = jnp.minimum(float(rate), (1.0 + step) / (10.0 + step))
-        return jax.tree.map(
-            lambda a, p: a + (1.0 - decay) * (p - a), average, {k: params[k] for k in average}
-        )
+        # 1 - rate in float64: near 1 float32 is too coarse for the rate
+        share = jnp.maximum(jnp.float32(1.0 - float(rate)), 9.0 / (10.0 + step))
+        new = {network: params[network] for network in average}
+        return jax.tree.map(lambda a, p: a + share * (p - a), average, new)
 
     return {rate: move(rate, average) for rate, average in state.ema.items()}
 
@@ -106,24 +108,24 @@ def build(
     `<player>/learning_rate`.
     devices: those it runs on; by default one, as in a notebook.
     """
-    accumulate, flip = config.train.accumulate, config.data.flip
+    accumulate, space = config.train.accumulate, spaces.from_config(config)
     stacked = players_lib.batches_per_step(players) > 1
     devices = parallel.one_device() if devices is None else devices
-    late = getattr(family, "recomputed", ())
 
     def gradients(name: str, state: TrainState, batch: Batch, key: jax.Array):
         def of_rows(params, shared, batch, whole):
             non_gradient, step, key = shared
-            rows = batch["image"].shape[0]
+            rows = batch[space.column].shape[0]
             keys = example_keys(key, rows, devices.index() * rows)
-            batch = prepare(batch, keys, flip=flip)
-            variables = {"params": params, "state": non_gradient}
+            batch = space.enter(batch, keys, augment=True)
+            seen = {"params": params, "state": non_gradient}
             return player_gradients(
-                family, players[name], variables, step, batch, keys, accumulate, whole, devices.axes
+                family, players[name], seen, step, batch, keys, accumulate, whole, devices.mean
             )
 
-        run = devices.gradients(of_rows, players[name].networks, late)
-        return run(state.params, (state.state, state.step, key), batch)
+        params = variables_of(state, None, family.averages)["params"]
+        run = devices.gradients(of_rows, players[name].networks, family.recomputed)
+        return run(params, (state.state, state.step, key), batch)
 
     def apply(name: str, state: TrainState, grads) -> tuple[Any, Any]:
         own = {k: state.params[k] for k in players[name].networks}

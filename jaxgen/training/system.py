@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxgen import config as config_lib
-from jaxgen import data, families
+from jaxgen import data, families, spaces
+from jaxgen.calls import Call
 from jaxgen.errors import InputError, call_with_options
 from jaxgen.losses import objective
-from jaxgen.sampling import balanced_labels, sample_keys, sampler
+from jaxgen.sampling import sample_keys, sampler
 from jaxgen.training import folder, parallel, validation
 from jaxgen.training import players as players_lib
 from jaxgen.training import state as state_lib
@@ -22,8 +23,8 @@ class System(NamedTuple):
 
     per_step, examples: batches and examples that one train step consumes.
     create: () -> the state at step 0. shapes: of its leaves, with their shardings. records: the
-    training data, and `described` what they are. held_out: the validation data; None where the
-    config asks for no validation. draw: samples for the grids.
+    training data, and `described` what they are. held_out: the validation data; None where neither
+    validation nor a grid of samples needs them. draw: samples for the grids.
     """
 
     family: families.Family
@@ -52,18 +53,18 @@ def build(config, workdir: str, report: Callable[[str], None]) -> System:
     create = state_lib.initial(config, family, players)
     shapes = jax.eval_shape(create)
     placed = devices.with_shardings(shapes)
-    draw = sampler(family, config.sample.options)
-    variables = state_lib.variables(shapes)
+    draw = sampler(family, config.sample.options, spaces.from_config(config))
+    variables = state_lib.variables(shapes, averages=family.averages)
     check_terms(config, family, players, variables)
     check_sampling(config, family, draw, variables)
     folder.make(workdir)
     records = data.from_config(config, "train")
-    check_classes(config, records)
+    check_classes(family.data.conditions.num_classes, records)
     described = folder.describe_data(records)
     folder.check_same_data(described, workdir)
-    held_out = (
-        data.from_config(config, "validation").everything() if config.train.eval_every else None
-    )
+    shown = config.train.sample_every and not all(k.classes for k in family.data.conditions.kinds)
+    asked = config.train.eval_every or shown
+    held_out = data.from_config(config, "validation").everything() if asked else None
     per_step = players_lib.batches_per_step(players)
     return System(
         family, players, devices, per_step, per_step * config.train.batch_size, create, placed,
@@ -76,10 +77,10 @@ def check_terms(config, family: families.Family, players: dict[str, Player], var
 
     variables: their shapes.
     """
-    batch, keys = state_lib.blank_batch(config), sample_keys(0, 0, 1)
+    batch, keys = state_lib.blank_batch(config, family), sample_keys(0, 0, 1)
 
     def losses(variables):
-        outputs, _ = family.forward(variables, batch, keys, True)
+        outputs, _ = family.forward(variables, batch, Call(True, keys))
         for name, player in players.items():
             try:
                 objective.loss(player.rows, outputs, 0, 1)
@@ -95,10 +96,11 @@ def check_sampling(config, family: families.Family, draw: Callable[..., Any], va
 
     variables: their shapes.
     """
-    labels = balanced_labels(1, config.data.num_classes if config.conditional else 0)
-    jax.eval_shape(lambda v: draw(v, sample_keys(0, 0, 1), labels), variables)
+    spec = family.data.conditions
+    condition = spec.blank(1) if spec else None
+    jax.eval_shape(lambda v: draw(v, sample_keys(0, 0, 1), condition), variables)
     if family.log_prob is not None and config.evaluation.log_prob_images:
-        batch, keys = state_lib.blank_batch(config), sample_keys(0, 0, 1)
+        batch, keys = state_lib.blank_batch(config, family), sample_keys(0, 0, 1)
         options = dict(config.evaluation.log_prob)
 
         def nats(v):
@@ -109,20 +111,19 @@ def check_sampling(config, family: families.Family, draw: Callable[..., Any], va
         jax.eval_shape(nats, variables)
 
 
-def check_classes(config, records: data.Records) -> None:
-    """Raises InputError for conditional training where some class has no image: its embedding would
-    be sampled from without ever being trained.
+def check_classes(num_classes: int, records: data.Records) -> None:
+    """Raises InputError where some of the classes that the networks see has no image: samples of it
+    would come from an embedding that was never trained.
     """
-    if not config.conditional or not hasattr(data, "classes_without_images"):
+    if not num_classes or not hasattr(data, "classes_without_images"):
         return
-    beyond = range(records.num_classes, config.data.num_classes)
-    missing = sorted({*data.classes_without_images(records), *beyond})
+    missing = data.classes_without_images(records, num_classes)
     if missing:
         some = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         raise InputError(
-            f"config.conditional: {len(missing)} of the {config.data.num_classes} classes of "
-            f"config.data.num_classes have no image in {records.name} ({some}); number the "
-            f"classes of the data from 0 without gaps, and count them there"
+            f"config.conditional: {len(missing)} of config.data.num_classes = {num_classes} "
+            f"classes have no image in {records.name} ({some}); number the classes of the data "
+            f"from 0 without gaps, and set config.data.num_classes to how many there are"
         )
 
 

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import data, distributed, programs
+from jaxgen import data, distributed, programs, spaces
+from jaxgen.calls import Call
 from jaxgen.errors import InputError, nearest
 from jaxgen.families.base import Family
 from jaxgen.losses import objective
@@ -78,12 +79,13 @@ def validator(
     The noise of an example depends on its index alone, and the weights are those of the last step,
     so that values of different steps compare."""
     last, size = config.train.steps, config.train.batch_size
+    space = spaces.from_config(config)
 
     @programs.jit
     def totals(variables, batch, index):
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(index)
         mask = batch.pop("mask").astype(jnp.float32)
-        outputs, _ = family.forward(variables, data.prepare(batch, keys, flip=False), keys, False)
+        outputs, _ = family.forward(variables, space.enter(batch, keys), Call(False, keys))
         sums = {}
         for name, player in players.items():
             values = objective.evaluate(player.rows, outputs, keys.shape[0])

@@ -28,7 +28,7 @@ def images(n):
 
 
 @functools.cache
-def model(classes=0, schedule="linear", prediction="noise", label_dropout=0.0, steps=20):
+def model(classes=0, schedule="linear", prediction="noise", condition_dropout=0.0, steps=20):
     """(family, variables with every parameter away from its initial value: the output would be
     zero).
     """
@@ -37,7 +37,7 @@ def model(classes=0, schedule="linear", prediction="noise", label_dropout=0.0, s
     config.data.update(image_shape=SHAPE, num_classes=classes)
     options = dict(steps=steps, end=0.5) if schedule == "linear" else {}
     config.model.update(
-        schedule=dict(name=schedule, **options), prediction=prediction, label_dropout=label_dropout,
+        schedule=dict(name=schedule, **options), prediction=prediction, condition_dropout=condition_dropout,
         denoiser=dict(name="mlp_denoiser", width=16, depth=1, embedding=8),
     )  # fmt: skip
     family = families.build(config)
@@ -161,7 +161,7 @@ def test_log_prob_says_what_it_is():
 
 @pytest.mark.parametrize("options", [{"eta": 0.0}, {"eta": 1.0, "guidance": 2.0}])
 def test_sample_i_depends_on_its_key_and_label_alone(options):
-    family, variables = model(classes=CLASSES, prediction="v", label_dropout=0.1)
+    family, variables = model(classes=CLASSES, prediction="v", condition_dropout=0.1)
     k, label = keys(8), jnp.arange(8) % CLASSES
     draw = jax.jit(lambda k, label: family.sample(variables, k, label, steps=5, **options))
     every = draw(k, label)
@@ -173,7 +173,7 @@ def test_sample_i_depends_on_its_key_and_label_alone(options):
 
 def test_guidance_is_linear_in_its_weight_from_the_null_class():
     """One step of x0 prediction from time 1 gives the guided prediction itself."""
-    family, variables = model(classes=CLASSES, prediction="x0", label_dropout=0.1)
+    family, variables = model(classes=CLASSES, prediction="x0", condition_dropout=0.1)
     label = jnp.arange(4) % CLASSES
 
     def draw(label=label, **options):
@@ -203,7 +203,7 @@ def test_clipping_bounds_the_sample():
     "options", [{"steps": 5, "eta": 0.0}, {"steps": 3}, {"steps": 4, "guidance": 2.0}]
 )
 def test_nfe_counts_the_networks_evaluations_exactly(options, monkeypatch):
-    family, variables = model(classes=CLASSES, label_dropout=0.1)
+    family, variables = model(classes=CLASSES, condition_dropout=0.1)
     evaluated, apply = [], base.apply_network
 
     def counted(variables, name, module, x, *arguments, **keywords):
@@ -226,7 +226,7 @@ def test_a_trajectory_ends_in_the_sample():
 
 
 def test_labels_are_dropped_at_their_rate_in_training_only():
-    family, variables = model(classes=CLASSES, label_dropout=0.3)
+    family, variables = model(classes=CLASSES, condition_dropout=0.3)
     n = 1000
     data = images(n)
     other = {**data, "label": (data["label"] + 1) % CLASSES}
@@ -256,12 +256,12 @@ def test_labels_are_dropped_at_their_rate_in_training_only():
         ),
         (
             lambda: model()[0].sample(model()[1], keys(2), steps=2, guidance=2.0),
-            "label_dropout > 0",
+            "condition_dropout > 0",
         ),
         (lambda: model()[0].sample(model()[1], keys(2), steps=21), "longer than the 20 steps"),
         (lambda: model()[0].sample(model()[1], keys(2), steps=2, eta=2.0), "eta must lie"),
         (lambda: model(prediction="noize"), "did you mean noise"),
-        (lambda: model(label_dropout=1.0), "label_dropout"),
+        (lambda: model(condition_dropout=1.0), "condition_dropout"),
         (lambda: model(schedule="liner"), "did you mean linear"),
     ],
 )

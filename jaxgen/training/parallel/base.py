@@ -15,10 +15,9 @@ class Parallel(NamedTuple):
     what crosses between devices.
 
     size: how many devices there are.
-    axes: the named axes that a batch is divided over; () on one device.
     batch_sharding: of a batch's rows; None where the host's arrays are taken as they are.
     index: () -> inside the step, this device's place along the batch.
-    mean: (tree of the device's [rows, ...] arrays) -> inside the step, means over the global batch.
+    mean: (a device's rows) -> inside the step, their mean over the global batch, for `Call.mean`.
     with_shardings: (shapes of a global state) -> the same with the shardings of its leaves.
     create: (init) -> the global state that `init()` makes, every device making the parts it keeps.
     enter: (global state) -> entered state.
@@ -42,7 +41,6 @@ class Parallel(NamedTuple):
     """
 
     size: int
-    axes: tuple[str, ...]
     batch_sharding: jax.sharding.Sharding | None
     index: Callable[[], Any]
     mean: Callable[[Any], Any]

@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping
 
 import jax
-import jax.numpy as jnp
 from flax import struct
 from flax.core.meta import AxisMetadata
 from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
+
+from jaxgen.calls import local_mean
 
 
 @struct.dataclass
@@ -85,7 +86,7 @@ def mean(tree, specs, sizes: Mapping[str, int]):
     return jax.tree.unflatten(structure, [total / size for total in leaves])
 
 
-def batch_mean(tree, axes: tuple[str, ...]):
-    """Means over the rows of the global batch, from a device's rows; the same on every device."""
-    here = jax.tree.map(lambda x: jnp.mean(x, axis=0), tree)
+def batch_mean(axes: tuple[str, ...], x):
+    """The mean over the rows of the global batch, from a device's rows; the same on every device."""
+    here = local_mean(x)
     return jax.lax.pmean(here, axes) if axes else here

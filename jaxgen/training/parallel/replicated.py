@@ -35,10 +35,9 @@ def build(devices, *, fsdp: int = 1, min_size: int = 0, rules: tuple[Rule, ...] 
 
     return Parallel(
         size=mesh.size,
-        axes=(BATCH,),
         batch_sharding=copies,
         index=lambda: jax.lax.axis_index(BATCH),
-        mean=partial(collectives.batch_mean, axes=(BATCH,)),
+        mean=partial(collectives.batch_mean, (BATCH,)),
         with_shardings=lambda shapes: jax.tree.map(sharded.shape, shapes, shardings(shapes)),
         create=lambda init: jax.jit(init, out_shardings=everywhere)(),
         enter=enter,

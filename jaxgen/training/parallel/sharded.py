@@ -44,10 +44,9 @@ def build(devices, *, fsdp: int = 1, min_size: int = 0, rules: tuple[Rule, ...] 
 
     return Parallel(
         size=mesh.size,
-        axes=axes,
         batch_sharding=NamedSharding(mesh, PartitionSpec(axes)) if axes else None,
         index=lambda: jax.lax.axis_index(axes) if axes else 0,
-        mean=partial(collectives.batch_mean, axes=axes),
+        mean=partial(collectives.batch_mean, axes),
         with_shardings=lambda shapes: jax.tree.map(shape, shapes, shardings(shapes)),
         create=lambda init: jax.jit(init, out_shardings=shardings(jax.eval_shape(init)))(),
         enter=lambda state: jax.device_put(state, shardings(state)),
