@@ -210,7 +210,7 @@ def validation(
     folder: Folder,
     log: logging.Log,
 ) -> Hook:
-    """Validation on the held-out data. Values that are not finite end the run before they are written."""
+    """Validation on the held-out data. Values that are not finite end the run, unwritten."""
 
     def run(moment: Moment) -> Moment:
         seen = variables(moment.state, averages=built.family.averages)

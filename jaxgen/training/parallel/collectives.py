@@ -87,6 +87,6 @@ def mean(tree, specs, sizes: Mapping[str, int]):
 
 
 def batch_mean(axes: tuple[str, ...], x):
-    """The mean over the rows of the global batch, from a device's rows; the same on every device."""
+    """The mean over the global batch, from a device's rows; the same on every device."""
     here = local_mean(x)
     return jax.lax.pmean(here, axes) if axes else here
