@@ -15,12 +15,19 @@ import numpy as np
 import pytest
 
 from jaxgen.errors import InputError, RetryError
-from jaxgen.training import Hook, checkpoint, logging, loop, parallel
+from jaxgen.training import Hook, checkpoint, logging, loop
 from jaxgen.training import hooks as hooks_lib
 from jaxgen.training.validation import validator
 from tests.support import close
 
 STOPS = {"vae": None, "gan": signal.SIGTERM, "diffusion": signal.SIGINT}
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+    """Compiled sooner; for several see test_parallel, test_dispatch and test_processes."""
+    devices = jax.devices()[:1]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
 
 
 def run(config, workdir, hooks=(), **overrides):
@@ -373,7 +380,7 @@ def test_validation_is_the_mean_over_the_split(compiled, tiny):
     values = []
     for size in (50, 16):
         config.train.batch_size = size
-        validate = validator(config, system.family, system.players, parallel.build())
+        validate = validator(config, system.family, system.players, system.devices)
         values.append(np.float32(validate(variables, records.everything())["validation/model/kl"]))
     close(*values, terms=50)
 
@@ -381,7 +388,6 @@ def test_validation_is_the_mean_over_the_split(compiled, tiny):
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"train__batch_size": 12}, "multiple of 8"),
         ({"data__train": "train[:0]"}, "empty"),
         ({"data__source": "digit"}, "unknown data source"),
         ({"data__num_classes": 5}, "10 classes"),
