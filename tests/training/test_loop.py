@@ -185,14 +185,14 @@ def test_full_disk_while_saving_surfaces_at_the_next_log(tiny, tmp_path, monkeyp
             time.sleep(0.01)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
 
-    at_step(monkeypatch, 3, fill)
-    try:
-        with pytest.raises(RetryError, match="could not save .*last good checkpoint is step 2"):
-            run(config, tmp_path / "parts", checkpoint__every=2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with monkeypatch.context() as patch:
+        at_step(patch, 3, fill)
+        try:
+            with pytest.raises(RetryError, match="could not save .*last good checkpoint is step 2"):
+                run(config, tmp_path / "parts", checkpoint__every=2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [row["step"] for row in curve(tmp_path / "parts")][-1] < 8
-    monkeypatch.undo()
     rest, _ = run(config, tmp_path / "parts")
     assert_same(whole.state, rest.state)
 
