@@ -1,5 +1,6 @@
-"""Data: named sources of uint8 images (`sources`), the order of their examples (`order`) and the
-batches made of them: from arrays in memory (`pipeline`), or read in the background (`stream`).
+"""Data: named sources of examples (`sources`), whose splits are `Records` or a `Table` (`records`);
+the order of their examples (`order`); and the batches made of them, from arrays in memory
+(`pipeline`) or read in the background (`stream`).
 
 Modules load on first use: a process that only reads images has no need of JAX.
 """
@@ -10,7 +11,9 @@ _MODULES = {
     "images": ("prepare", "to_uint8"),
     "order": ("Position",),
     "pipeline": ("batches", "eval_batches", "gather", "index_batches"),
-    "sources": ("Records", "Source", "fingerprint", "load", "open_records", "splits"),
+    "reader": ("Reader",),
+    "records": ("Records", "Table", "check_classes", "classes_without_images", "fingerprint"),
+    "sources": ("load", "open_records", "splits"),
     "stream": ("Stream",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -19,6 +22,7 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str):
+    name = "Table" if name == "Source" else name  # until nobody asks for it by that name
     if name not in _HOMES:
         raise AttributeError(f"module 'jaxgen.data' has no attribute {name!r}")
     return getattr(importlib.import_module(f"jaxgen.data.{_HOMES[name]}"), name)

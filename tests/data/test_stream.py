@@ -64,7 +64,9 @@ def test_a_stream_has_the_batches_of_the_arrays(sources, kind):
         source.num_classes,
     )
     assert records.labelled == (source.labels is not None)
-    assert records.image_shape == source.images.shape[1:] and records.nbytes == source.images.nbytes
+    assert records.shape == source.shape and records.nbytes == sum(
+        a.nbytes for a in source.arrays.values()
+    )
     example = pickle.loads(pickle.dumps(records))[17]
     assert np.array_equal(example["image"], source.images[17])
     position = Position(3, 20)
@@ -113,7 +115,7 @@ def test_bad_streams_are_refused():
     [(OSError(5, "Input/output error"), RetryError), (InputError("bad"), InputError)],
 )
 def test_what_fails_in_a_thread_is_raised_once(error, expected):
-    def read(name, indices):
+    def read(split, indices, names):
         raise error
 
     records = open_records("digits", "train")
@@ -182,7 +184,7 @@ def test_workers_give_the_same_batches_and_a_killed_one_is_an_error(tmp_path):
 def test_an_error_in_a_worker_and_what_a_worker_loads(tmp_path):
     body = """
         import dataclasses
-        def read(name, indices):
+        def read(split, indices, names):
             loaded = [m for m in ("tensorflow", "tensorflow_datasets", "sklearn", "flax") if m in sys.modules]
             bridge = sys.modules.get("jax._src.xla_bridge")  # grain imports JAX; no device may be started by it
             raise InputError(f"{loaded} {bool(bridge and bridge._backends)}")

@@ -245,7 +245,7 @@ def test_validation_is_the_mean_over_the_split(tiny):
     players = players_lib.build(config, family)
     variables = state_lib.variables(state_lib.init(config, family, players))
     source = loop.load_source(config, "validation")
-    source = source._replace(images=source.images[:50], labels=source.labels[:50])
+    source = source[:50]
     way, values = parallel.build(), []
     for size in (50, 16):
         config.train.batch_size = size
