@@ -140,35 +140,36 @@ def _split_folders(source: str, root) -> dict[str, str]:
 
 def _find(root: str, prefixes: dict[str, str]) -> _Found:
     """The images and metadata of the splits, and what is not read."""
-    tops = [prefix.rstrip("/") for prefix in prefixes.values()]
-    files, circles, beside = {}, [], {}
-    for top in tops:
-        found = walk(os.path.join(root, top) if top else root)
-        prefix = f"{top}/" if top else ""
-        files.update({prefix + name: path for name, path in found.files.items()})
-        circles += [prefix + name for name in found.circles]
-    if tops != [""]:
-        found = walk(root, skip=tops)
-        beside = {name: path for name, path in found.files.items() if _suffix(name) in _SUFFIXES}
-        files.update(
-            {
-                name: path
-                for name, path in found.files.items()
-                if name not in beside and not (_is_metadata(name) and "/" in name)
-            }
-        )
-        circles += found.circles
-    notices, others = [], Counter(_suffix(name) for name in files if not _is_metadata(name))
-    if beside:
+    files: dict[str, str] = {}
+    links: list[str] = []
+
+    def enter(folder: str, prefix: str, skip: Sequence[str] = ()) -> dict[str, str]:
+        found = walk(folder, skip)
+        links.extend(prefix + name for name in found.links)
+        return {prefix + name: path for name, path in found.files.items()}
+
+    for prefix in prefixes.values():
+        files |= enter(os.path.join(root, prefix).rstrip("/"), prefix)
+    notices = []
+    if "" not in prefixes.values():
+        others = enter(root, "", [prefix.rstrip("/") for prefix in prefixes.values()])
+        beside = [name for name in others if _suffix(name) in _SUFFIXES]
+        if beside:
+            notices.append(
+                f"{len(beside)} images beside the split folders {', '.join(prefixes.values())}, "
+                f"such as {min(beside)}"
+            )
+        # metadata in the root may be about any split, metadata farther down is about its neighbours
+        known = {*beside, *(name for name in others if _is_metadata(name) and "/" in name)}
+        files |= {name: path for name, path in others.items() if name not in known}
+    kinds = Counter(_suffix(name) for name in files if not _is_metadata(name))
+    kinds = [f"{n} {kind}" for kind, n in kinds.most_common() if kind not in _KNOWN]
+    if kinds:
+        notices.append(", ".join([*kinds[:6], *(["..."] if len(kinds) > 6 else [])]))
+    if links:
         notices.append(
-            f"{len(beside)} images beside the split folders, such as {min(beside)} (they belong in "
-            f"{', '.join(prefixes.values())} or in validation/, test/)"
+            f"{', '.join(links[:3])} (links that lead nowhere, or to folders that are read anyway)"
         )
-    ignored = [f"{n} {kind}" for kind, n in others.most_common() if kind not in _KNOWN]
-    if ignored:
-        notices.append(", ".join([*ignored[:6], *(["..."] if len(ignored) > 6 else [])]))
-    if circles:
-        notices.append(f"{', '.join(circles[:3])} (links to folders that are read already)")
     return _Found(
         images={name: path for name, path in files.items() if _suffix(name) in _SUFFIXES},
         metadata={name: path for name, path in files.items() if _is_metadata(name)},
@@ -181,7 +182,9 @@ def _is_metadata(name: str) -> bool:
 
 
 def _suffix(name: str) -> str:
-    return posixpath.splitext(name)[1].lower()
+    """What the name of a file ends with; of one like README, "" for "nothing to look at"."""
+    suffix = posixpath.splitext(name)[1].lower()
+    return suffix or ("" if posixpath.basename(name).isupper() else "without a suffix")
 
 
 def _labels_and_texts(

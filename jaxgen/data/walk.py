@@ -12,12 +12,12 @@ _HIDDEN |= {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 
 
 class Found(NamedTuple):
-    """files: {name from the top: path}. circles: names of links that were not followed, since they
-    lead to a folder that the walk comes by anyway.
+    """files: {name from the top: path}. links: names of links that were not followed, since they
+    lead nowhere or to a folder that the walk comes by anyway.
     """
 
     files: dict[str, str]
-    circles: list[str]
+    links: list[str]
 
 
 def walk(top: str, skip: Collection[str] = ()) -> Found:
@@ -42,15 +42,18 @@ def walk(top: str, skip: Collection[str] = ()) -> Found:
                 target = os.path.realpath(path)
                 within = (*above, os.path.realpath(folder))
                 if _lies_in(target, above[0]) or any(_lies_in(part, target) for part in within):
-                    found.circles.append(name)
+                    found.links.append(name)
                     continue
                 links = (*above, target)
             entered[path] = (f"{name}/", links)
         # `os.walk` enters what is left of this list
         folders[:] = [name for name in folders if os.path.join(folder, name) in entered]
         for name in files:
-            if not _hidden(name):
-                found.files[prefix + name] = os.path.join(folder, name)
+            path = os.path.join(folder, name)
+            if os.path.islink(path) and not os.path.exists(path):
+                found.links.append(prefix + name)
+            elif not _hidden(name):
+                found.files[prefix + name] = path
     return found
 
 

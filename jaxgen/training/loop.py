@@ -42,8 +42,9 @@ def open_source(config, split: str) -> data.Records:
     """
     spec = config.data
     records = data.open_records(
-        spec.source, spec[split], data_dir=spec.data_dir, image_shape=tuple(spec.image_shape)
-    )
+        spec.source, spec[split], data_dir=spec.data_dir, image_shape=tuple(spec.image_shape),
+        resize=spec.resize,
+    )  # fmt: skip
     if config.conditional and not records.labelled:
         raise InputError(f"config.conditional needs labels, and {spec.source} has none")
     if spec.num_classes and records.num_classes > spec.num_classes:
