@@ -164,7 +164,7 @@ def _prepared(name: str, data_dir: str | None) -> tuple[Any, dict[str, _Shards]]
 
 @contextmanager
 def _quiet():
-    """Without the warnings of TFDS about what it would rather have, or what it looks for in vain."""
+    """Without the warnings of TFDS about what it would rather have or looks for in vain."""
     from absl import logging
 
     verbosity = logging.get_verbosity()
