@@ -52,8 +52,7 @@ def place(tmp_path_factory):
     return top
 
 
-def parquet(top):
-    datasets = pytest.importorskip("datasets")
+def parquet(datasets, top):
     for split in ("train", "test"):
         files = sorted((top / "images" / split).rglob("*.png"))
         columns = {"image": [str(f) for f in files], "label": [int(f.parent.name) for f in files]}
@@ -67,9 +66,10 @@ def parquet(top):
 def source(request, place, monkeypatch):
     name, split, shape = SOURCES[request.param]
     if request.param == "hf":
-        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        datasets = pytest.importorskip("datasets")
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", place / "cache")
         if not (place / "parquet").exists():
-            parquet(place)
+            parquet(datasets, place)
     return name.format(place), split, shape
 
 
