@@ -1,10 +1,11 @@
 """Image files as arrays: the one decoder of every source of files."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+from jaxtyping import UInt8
 
 from jaxgen.data.png import decode_plain
 from jaxgen.errors import InputError
@@ -13,7 +14,9 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # channels: Pillow's mode
 RESIZES = ("none", "crop", "squash")
 
 
-def decode(name: str, data: bytes, shape: Sequence[int], resize: str = "none") -> np.ndarray:
+def decode(
+    name: str, data: bytes, shape: Sequence[int], resize: str = "none"
+) -> UInt8[np.ndarray, "H W C"]:
     """The first image in a file, upright, as uint8 [H, W, C].
 
     An orientation in EXIF or XMP is applied. Transparency is composited on white unless C = 4.
@@ -27,10 +30,22 @@ def decode(name: str, data: bytes, shape: Sequence[int], resize: str = "none") -
 
     Raises: InputError: it cannot be decoded, has more than 8 bits a channel, or another size.
     """
+    return decode_all([data], lambda _: name, shape, resize)[0]
+
+
+def decode_all(
+    files: Iterable[bytes], name: Callable[[int], str], shape: Sequence[int], resize: str
+) -> UInt8[np.ndarray, "N H W C"]:
+    """The images of several files, see `decode`; `name(i)` is file i's."""
+    pixels = [
+        decode_plain(data, shape) or _by_pillow(name(i), data, shape, resize)
+        for i, data in enumerate(files)
+    ]
+    return np.frombuffer(b"".join(pixels), np.uint8).reshape(-1, *shape)
+
+
+def _by_pillow(name: str, data: bytes, shape: Sequence[int], resize: str) -> bytes:
     height, width, channels = shape
-    pixels = decode_plain(data, shape)
-    if pixels is not None:
-        return np.frombuffer(pixels, np.uint8).reshape(height, width, channels)
     from PIL import Image, ImageOps
 
     image = _open(name, data)
@@ -52,7 +67,7 @@ def decode(name: str, data: bytes, shape: Sequence[int], resize: str = "none") -
         image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
     elif resize == "squash":
         image = image.resize((width, height), Image.Resampling.LANCZOS)
-    return np.asarray(image).reshape(height, width, channels)
+    return image.tobytes()
 
 
 def shape_of(name: str, data: bytes) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxgen.data import metadata
-from jaxgen.data.decode import check_shape, decode, shape_of
+from jaxgen.data.decode import check_shape, decode_all, shape_of
 from jaxgen.data.reader import Asked, Columns, Reader, in_chunks, place, reachable
 from jaxgen.data.walk import walk
 from jaxgen.errors import InputError
@@ -106,9 +106,8 @@ def _read(
     images = np.empty((len(indices), *shape), np.uint8)
 
     def fill(chunk: slice) -> None:
-        for row in range(chunk.start, chunk.stop):
-            file = files[split][indices[row]]
-            images[row] = decode(file, _content(file), shape, resize)
+        chosen = [files[split][index] for index in indices[chunk]]
+        images[chunk] = decode_all(map(_content, chosen), chosen.__getitem__, shape, resize)
 
     in_chunks(fill, len(indices))
     return {"image": images, **columns}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen.data.decode import check_shape, decode, shape_of
+from jaxgen.data.decode import check_shape, decode_all, shape_of
 from jaxgen.data.reader import Asked, Columns, Reader, in_chunks, reachable
 from jaxgen.errors import InputError
 
@@ -85,11 +85,13 @@ def _read(
     if "image" in wanted:
         images = columns["image"] = np.empty((len(indices), *shape), np.uint8)
 
+        def name(row: int) -> str:
+            return f"{source}: example {indices[row]} of '{split}'"
+
         def fill(chunk: slice) -> None:
-            for row in range(chunk.start, chunk.stop):
-                name = f"{source}: example {indices[row]} of '{split}'"
-                content = _content(name, rows[used["image"]][row])
-                images[row] = decode(name, content, shape, resize)
+            cells = rows[used["image"]][chunk]
+            encoded = (_content(name(chunk.start + i), cell) for i, cell in enumerate(cells))
+            images[chunk] = decode_all(encoded, lambda i: name(chunk.start + i), shape, resize)
 
         in_chunks(fill, len(indices))
     if "label" in wanted:

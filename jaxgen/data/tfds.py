@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxgen.data.decode import MODES, check_shape, decode
+from jaxgen.data.decode import MODES, check_shape, decode_all
 from jaxgen.data.reader import Asked, Columns, Reader, in_chunks
 from jaxgen.errors import InputError, nearest
 
@@ -81,15 +81,19 @@ def _read(
     def fill(chunk: slice) -> None:
         from tensorflow_datasets.proto import tf_example_pb2
 
-        records = _records(splits[split], indices[chunk])
-        for row, record in zip(range(chunk.start, chunk.stop), records):
-            feature = tf_example_pb2.Example.FromString(record).features.feature
-            if "image" in names:
-                name = f"{source}: example {indices[row]} of '{split}'"
-                data = feature["image"].bytes_list.value
-                images[row] = decode(name, data[0] if data else b"", shape, resize)
-            if "label" in names:
-                labels[row] = feature["label"].int64_list.value[0]
+        features = [
+            tf_example_pb2.Example.FromString(record).features.feature
+            for record in _records(splits[split], indices[chunk])
+        ]
+        if "image" in names:
+            images[chunk] = decode_all(
+                (b"".join(feature["image"].bytes_list.value) for feature in features),
+                lambda i: f"{source}: example {indices[chunk.start + i]} of '{split}'",
+                shape,
+                resize,
+            )
+        if "label" in names:
+            labels[chunk] = [feature["label"].int64_list.value[0] for feature in features]
 
     in_chunks(fill, len(indices))
     columns = {"image": images, "label": labels}
