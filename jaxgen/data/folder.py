@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxgen.data import metadata
+from jaxgen.data import metadata, storage
 from jaxgen.data.decode import check_shape, decode_all, shape_of
-from jaxgen.data.reader import Asked, Columns, Reader, in_chunks, place, reachable
-from jaxgen.data.walk import walk
+from jaxgen.data.reader import Asked, Columns, Reader, in_chunks
+from jaxgen.data.storage import content, reachable
 from jaxgen.errors import InputError
 
 _SPLITS = {
@@ -63,11 +63,12 @@ def open_folder(path: str, asked: Asked) -> Reader:
     source = f"folder:{path}"
     check_shape(source, asked)
     with reachable(source):
-        root = place(path)
-        if not root.is_dir():
+        root = os.path.expanduser(path).rstrip("/") or "/"
+        folders = storage.folders(root)
+        if folders is None:
             raise InputError(f"{source}: there is no such folder")
-        prefixes = _split_folders(source, root)
-        found = _find(str(root), prefixes)
+        prefixes = _split_folders(source, folders)
+        found = _find(root, prefixes)
         splits = {
             split: tuple(name for name in sorted(found.images) if name.startswith(prefix))
             for split, prefix in prefixes.items()
@@ -80,7 +81,7 @@ def open_folder(path: str, asked: Asked) -> Reader:
         )
     files = {split: tuple(found.images[n] for n in names) for split, names in splits.items()}
     first = next(file for split in files.values() for file in split)
-    shape = tuple(asked.shape or shape_of(first, _content(first)))
+    shape = tuple(asked.shape or shape_of(first, content(first)))
     names = dict.fromkeys(name for columns in known.values() for name in columns)
     return Reader(
         sizes={split: len(names) for split, names in files.items()},
@@ -107,27 +108,16 @@ def _read(
 
     def fill(chunk: slice) -> None:
         chosen = [files[split][index] for index in indices[chunk]]
-        images[chunk] = decode_all(map(_content, chosen), chosen.__getitem__, shape, resize)
+        images[chunk] = decode_all(map(content, chosen), chosen.__getitem__, shape, resize)
 
     in_chunks(fill, len(indices))
     return {"image": images, **columns}
 
 
-def _content(file: str) -> bytes:
-    try:
-        if "://" in file:
-            return place(file).read_bytes()
-        with open(file, "rb") as stream:
-            return stream.read()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
-
-
-def _split_folders(source: str, root) -> dict[str, str]:
+def _split_folders(source: str, folders: Sequence[str]) -> dict[str, str]:
     """{split: how the names of its images begin}."""
-    names = [child.name for child in root.iterdir() if child.name.lower() in _SPLITS]
     found: dict[str, str] = {}
-    for name in sorted(name for name in names if (root / name).is_dir()):
+    for name in sorted(name for name in folders if name.lower() in _SPLITS):
         split = _SPLITS[name.lower()]
         if split in found:
             raise InputError(
@@ -143,7 +133,7 @@ def _find(root: str, prefixes: dict[str, str]) -> _Found:
     links: list[str] = []
 
     def enter(folder: str, prefix: str, skip: Sequence[str] = ()) -> dict[str, str]:
-        found = walk(folder, skip)
+        found = storage.walk(folder, skip)
         links.extend(prefix + name for name in found.links)
         return {prefix + name: path for name, path in found.files.items()}
 
@@ -194,7 +184,7 @@ def _labels_and_texts(
     rows: dict[str, dict[str, Any]] = {}
     for name in sorted(found.metadata):
         file = found.metadata[name]
-        more = metadata.read(file, _content(file), posixpath.dirname(name), set(keys.values()))
+        more = metadata.read(file, content(file), posixpath.dirname(name), set(keys.values()))
         metadata.merge(rows, more, file)
     labels: dict[str, list | None] = {}
     texts = {}

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from jaxgen.data.decode import check_shape, decode_all, shape_of
-from jaxgen.data.reader import Asked, Columns, Reader, in_chunks, reachable
+from jaxgen.data.reader import Asked, Columns, Reader, in_chunks
+from jaxgen.data.storage import reachable
 from jaxgen.errors import InputError
 
 # What each column is called in the wild, in order of preference

@@ -11,7 +11,8 @@ from functools import partial
 
 import numpy as np
 
-from jaxgen.data.reader import Asked, Columns, Reader, place, reachable, take
+from jaxgen.data.reader import Asked, Columns, Reader, take
+from jaxgen.data.storage import content, is_file, is_remote, reachable
 from jaxgen.errors import InputError
 
 
@@ -66,13 +67,13 @@ class _Archive:
     """
 
     def __init__(self, path: str):
-        self.file = str(place(path))
+        self.file = os.path.expanduser(path)
         self._arrays: dict[str, np.ndarray] = {}
         self._sizes: dict[str, int] = {}
         self._content = b""
         self._checked = False
         with reachable(f"npz:{path}"):
-            if not place(path).is_file():
+            if not is_file(self.file):
                 raise InputError(f"npz:{path}: there is no such file")
             self._open().close()
         with self._readable("it"):
@@ -85,9 +86,9 @@ class _Archive:
         return {**self.__dict__, "_arrays": {}, "_content": b"", "_checked": True}
 
     def _open(self):
-        if "://" not in self.file:
+        if not is_remote(self.file):
             return open(self.file, "rb")
-        self._content = self._content or place(self.file).read_bytes()
+        self._content = self._content or content(self.file)
         return io.BytesIO(self._content)
 
     def __getitem__(self, key: str) -> np.ndarray:
@@ -117,8 +118,8 @@ class _Archive:
                 shape, fortran_order, dtype = _header(stream)
                 if not fortran_order and not dtype.hasobject and 0 not in shape:
                     if not self._checked:
-                        content = np.memmap(self.file, np.uint8, "r", start, (member.file_size,))
-                        if zlib.crc32(content) != member.CRC:
+                        stored = np.memmap(self.file, np.uint8, "r", start, (member.file_size,))
+                        if zlib.crc32(stored) != member.CRC:
                             raise ValueError("bad CRC-32")
                     return np.memmap(self.file, dtype, "r", stream.tell(), shape)
         with self._open() as stream, np.load(stream, allow_pickle=False) as archive:

@@ -6,9 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,38 +62,6 @@ def _take_columns(splits, split: str, indices: np.ndarray, names: Sequence[str])
 def modelled(columns: Mapping[str, Any]) -> Any:
     """The column that a model learns."""
     return columns["point" if "point" in columns else "image"]
-
-
-def place(path: str):
-    """The path of a file or folder, on this machine or, such as gs://bucket/folder, elsewhere.
-
-    Raises InputError for a scheme that cannot be reached.
-    """
-    if "://" not in path:
-        return Path(path).expanduser()
-    from etils import epath
-
-    try:
-        return epath.Path(path)
-    except Exception as error:
-        raise InputError(
-            f"{path}: '{path.partition(':')[0]}' is no kind of storage that can be read; use "
-            "gs://, s3:// or a folder of this machine"
-        ) from error
-
-
-@contextmanager
-def reachable(source: str):
-    """Whatever a file system raises, which for storage elsewhere is many kinds of errors, as one
-    line.
-    """
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        why = str(error).partition("\n")[0] or type(error).__name__
-        raise InputError(f"{source}: cannot be read ({why})") from error
 
 
 def take(array: np.ndarray, indices: np.ndarray) -> np.ndarray:
