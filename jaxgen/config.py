@@ -41,11 +41,12 @@ def default() -> ConfigDict:
             order=(),  # players in order of update; empty: alphabetical
             simultaneous=False,  # all players step from the same parameters, keys and batch
             data=dict(
-                source="",  # digits | tfds:<name> | folder:<path> | npz:<path> | synthetic
+                source="",  # digits | folder:<path> | npz:<path> | tfds:<name> | ...: docs/data.md
                 data_dir=config_dict.placeholder(str),  # where tfds looks
                 space="pixels",  # pixels: uint8 images; points: float32 vectors
-                image_shape=(0, 0, 0),  # of one example
+                image_shape=(0, 0, 0),  # of one example: (height, width, channels); of points: (2,)
                 columns=ConfigDict(),  # further columns: {name: {name: downsample, factor}}
+                resize="none",  # image files of another size: an error; or "crop" or "squash" them
                 num_classes=0,
                 train="train",  # what each split is, e.g. train[:55000]
                 validation="validation",
@@ -134,7 +135,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.evaluation.update(
         num=32, seeds=(0, 1), log_prob_images=min(16, config.evaluation.log_prob_images)
     )
-    if config.data.source != "digits":
+    if config.data.source != "digits" and not config.data.source.startswith("points:"):
         config.data.update(
             source="synthetic", train="train[:64]", validation="validation[:64]", test="test[:64]"
         )

@@ -11,7 +11,7 @@ from jaxgen.families.base import Family, Variables
 
 
 def log_probability(
-    config, family: Family, variables: Variables, source: data.Source
+    config, family: Family, variables: Variables, source: data.Table
 ) -> dict[str, Any] | None:
     """Nats per held-out image, or None for a system without a likelihood or a config that does not
     ask for it.
@@ -39,7 +39,7 @@ def log_probability(
 
 
 def reconstruction(
-    config, family: Family, variables: Variables, source: data.Source
+    config, family: Family, variables: Variables, source: data.Table
 ) -> dict[str, float] | None:
     """{"mse", "psnr", "ssim"}: means over held-out images of what their codes decode to; None
     without an encoder.
@@ -64,12 +64,9 @@ def reconstruction(
     }
 
 
-def _over(source: data.Source, count: int, batch_size: int, function) -> np.ndarray:
+def _over(source: data.Table, count: int, batch_size: int, function) -> np.ndarray:
     """function(batch, keys) over the first `count` images in compiled batches; image i has key i."""
-    source = source._replace(
-        images=source.images[:count],
-        labels=None if source.labels is None else source.labels[:count],
-    )
+    source = source[:count]
     size, values = min(batch_size, len(source.images)), []
 
     @programs.jit

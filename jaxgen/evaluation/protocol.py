@@ -36,8 +36,8 @@ class References(NamedTuple):
     floor: tuple[tuple[scores.View, scores.View], ...]
     floors: dict[str, dict[str, Any]]
     size: int
-    train: data.Source | None
-    held_out: data.Source | None
+    train: data.Table | None
+    held_out: data.Table | None
     extractors: tuple[Extractor, ...]
     judge: Extractor | None
     modes: Extractor | None
@@ -45,7 +45,7 @@ class References(NamedTuple):
     protocol: dict[str, Any]
 
 
-def references(config, load_source: Callable[[Any, str], data.Source]) -> References:
+def references(config, load_source: Callable[[Any, str], data.Table]) -> References:
     """The references of a config: its test split, or its training split where
     config.evaluation.split says so.
 
@@ -72,12 +72,12 @@ def references(config, load_source: Callable[[Any, str], data.Source]) -> Refere
 
 
 def build(
-    real: data.Source,
-    other: data.Source | None,
+    real: data.Table,
+    other: data.Table | None,
     spec,
     *,
-    train: data.Source | None = None,
-    held_out: data.Source | None = None,
+    train: data.Table | None = None,
+    held_out: data.Table | None = None,
     judge: Extractor | None = None,
 ) -> References:
     """References of the images `real`, and a floor of the images `other` (None: of halves of

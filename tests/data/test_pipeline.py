@@ -7,7 +7,7 @@ import pytest
 
 from jaxgen.data import (
     Position,
-    Source,
+    Table,
     batches,
     eval_batches,
     gather,
@@ -23,7 +23,7 @@ def numbered(size):
     """A source whose label is the example's index, written in its pixels too."""
     labels = np.arange(size, dtype=np.int32)
     images = np.broadcast_to(labels[:, None, None, None], (size, 2, 3, 1)).astype(np.uint8)
-    return Source("numbered", images, labels, None, size)
+    return Table("numbered", {"image": images, "label": labels}, size)
 
 
 def drawn(stream, count):
@@ -89,7 +89,7 @@ def test_unshuffled_batches_follow_the_source():
 
 
 def test_without_labels_a_batch_has_only_images():
-    batch, _ = next(batches(numbered(5)._replace(labels=None, num_classes=0), 4, seed=0))
+    batch, _ = next(batches(Table("grey", {"image": numbered(5).images}), 4, seed=0))
     assert set(batch) == {"image"}
 
 

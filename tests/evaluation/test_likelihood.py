@@ -42,7 +42,7 @@ def test_reconstruction_of_a_model_that_adds_a_constant_has_its_square_as_error(
                       decode=lambda v, z, label: z + shift / 127.5)  # fmt: skip
 
     source = load_source(config, "test")
-    source = source._replace(images=np.minimum(source.images, 200))
+    source.columns["image"] = np.minimum(source.images, 200)
     found = likelihood.reconstruction(config, family(6.0), {}, source)
     assert found["mse"] == pytest.approx(36.0) and found["psnr"] == pytest.approx(
         20 * np.log10(255 / 6)

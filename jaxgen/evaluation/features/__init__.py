@@ -16,7 +16,7 @@ __all__ = ["NAMES", "Extractor", "Features", "build", "cached"]
 
 
 def build(
-    names: Sequence[str], fit: data.Source, *, weights: str = "", resize: str = "tf1_bilinear"
+    names: Sequence[str], fit: data.Table, *, weights: str = "", resize: str = "tf1_bilinear"
 ) -> list[Extractor]:
     """The extractors of these names, in this order; for no names, what fits the data: the pinned
     classifier, where the data set has one, and pixels.
