@@ -130,9 +130,9 @@ def evaluate(values: flags.FlagValues) -> int:
     """Measure a trained system, or with --samples anybody's images, and write a JSON record with
     its protocol.
     """
-    from jaxgen.evaluation import protocol, record, scores
+    from jaxgen.evaluation import measure, record, reference, scores
     from jaxgen.runs import open_run, training_cost
-    from jaxgen.training import load_source, logging
+    from jaxgen.training import logging
 
     if values.samples:
         return _evaluate_samples(values)
@@ -160,25 +160,25 @@ def evaluate(values: flags.FlagValues) -> int:
     )
     if values.num is not None:
         run.config.evaluation.num = values.num
-    refs = protocol.references(run.config, load_source)
+    refs = reference.references(run.config)
     total = run.config.evaluation.num * len(run.config.evaluation.seeds)
     with logging.progress_bar(total, 0, "samples", values.progress, unit="image") as bar:
-        found, images = protocol.evaluate(
+        found, images = measure.evaluate(
             run.config, run.family, run.variables, refs,
             options=_sampling_options(values, run), ema=run.ema, progress=bar.update,
         )  # fmt: skip
-    found["cost"] |= training_cost(run, values.workdir)
+    found["cost"] |= training_cost(values.workdir)
     record.keep_samples(images, values.workdir)
     path = os.path.join(values.workdir, "evaluation.json")
     record.write({**found, "step": run.step, "workdir": values.workdir}, path)
-    _print_scores(found, scores.describe(refs.extractors, refs.judge))
+    _print_scores(found, scores.describe(refs.rows))
     print(f"written: {path}")
     return 0
 
 
 def _evaluate_samples(values: flags.FlagValues) -> int:
     from jaxgen import config, data
-    from jaxgen.evaluation import protocol, record, scores
+    from jaxgen.evaluation import measure, record, reference, scores
 
     _refuse(values, "with --samples", "workdir", "checkpoint", "steps", "eta", "guidance", "ema")
     _need(values, "reference")
@@ -204,16 +204,16 @@ def _evaluate_samples(values: flags.FlagValues) -> int:
     sets = {
         name: data.load(name, "train", image_shape=shape).images for name, shape in shapes.items()
     }
-    protocol.check_samples(sets, real.images, values.num)  # before the work that a floor is
+    measure.check_samples(sets, real.images, values.num)  # before the work that a floor is
     spec = config.default().evaluation
     spec.update(num=min([values.num or math.inf, *map(len, sets.values())]), features=tuple(dict.fromkeys(values.features)),
                 inception=values.inception, resize=values.resize)  # fmt: skip
     train, held_out = (real, other) if split.startswith("train") else (other, real)
     both = dict(train=train, held_out=held_out) if other is not None else {}
-    refs = protocol.build(real, other, spec, **both)
-    found = protocol.evaluate_samples(sets, refs, values.num)
+    refs = reference.build(real, other, spec, **both)
+    found = measure.evaluate_samples(sets, refs, values.num)
     record.write({**found, "files": list(values.samples)}, path)
-    _print_scores(found, scores.describe(refs.extractors, refs.judge))
+    _print_scores(found, scores.describe(refs.rows))
     print(f"written: {path}")
     return 0
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import jaxgen
 from jaxgen import config as config_lib
 from jaxgen.errors import InputError
-from jaxgen.evaluation import protocol, ranking, record, report, scores
+from jaxgen.evaluation import measure, ranking, record, reference, report, scores
 from jaxgen.runs import open_run, training_cost, training_seconds
-from jaxgen.training import load_source, logging, train
+from jaxgen.training import logging, train
 
 GRID_SAMPLES = 100
 
@@ -98,7 +98,7 @@ def curves(workdir: str) -> dict[str, list[list[float]]]:
 
 
 def measured(
-    system: System, refs: protocol.References, folder: str, training: str, progress: bool
+    system: System, refs: reference.References, folder: str, training: str, progress: bool
 ) -> dict[str, Any]:
     """The system's evaluation.json in `folder`, measured now unless the same code has measured the
     same before.
@@ -123,7 +123,7 @@ def measured(
     os.makedirs(folder, exist_ok=True)
     total = config.evaluation.num * len(config.evaluation.seeds)
     with logging.progress_bar(total, 0, f"{system.name}: samples", progress, unit="image") as bar:
-        found, images = protocol.evaluate(
+        found, images = measure.evaluate(
             config,
             run.family,
             run.variables,
@@ -132,7 +132,7 @@ def measured(
             ema=run.ema,
             progress=bar.update,
         )
-    found["cost"] |= training_cost(run, training)
+    found["cost"] |= training_cost(training)
     found = {**found, "step": run.step, "workdir": training, "key": key}
     record.keep_samples(images, folder)
     logging.write_png(
@@ -143,7 +143,7 @@ def measured(
 
 
 def run_system(
-    system: System, refs: protocol.References, workdir: str, progress: bool
+    system: System, refs: reference.References, workdir: str, progress: bool
 ) -> dict[str, Any]:
     """Train (or go on training) one system, evaluate it, and return its part of the results."""
     config, training = system.config, os.path.join(workdir, system.training)
@@ -180,8 +180,8 @@ def compare(
     Raises InputError for systems that cannot be compared, since all must share their data, and
     Stopped on a signal."""
     systems = load_systems(experiment)
-    refs = protocol.references(systems[0].config, load_source)
-    described = scores.describe(refs.extractors, refs.judge)
+    refs = reference.references(systems[0].config)
+    described = scores.describe(refs.rows)
     required = {ranking.requirement(text, described)[0] for text in require}
     os.makedirs(workdir, exist_ok=True)
     logging.write_png(os.path.join(workdir, "real.png"), refs.real.images[:GRID_SAMPLES])

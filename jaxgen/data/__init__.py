@@ -7,6 +7,7 @@ Modules load on first use: a process that only reads images has no need of JAX.
 import importlib
 
 _MODULES = {
+    "configured": ("from_config",),
     "images": ("prepare", "to_uint8"),
     "order": ("Position",),
     "pipeline": ("batches", "eval_batches", "gather", "index_batches"),

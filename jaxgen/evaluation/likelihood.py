@@ -29,23 +29,28 @@ def log_probability(
     values = -_over(source, count, config.sample.batch_size, nats).astype(np.float64)
     dimensions = int(np.prod(source.images.shape[1:]))
     bits = metrics.bits_per_dimension(values.mean(), dimensions)
-    if (
-        kinds["of"] == "gaussian"
-    ):  # a density of dequantised images: a grey level is 1/127.5 wide (Theis et al. 2016)
+    # a density of dequantised images: a grey level is 1/127.5 wide (Theis et al. 2016)
+    if kinds["of"] == "gaussian":
         bits += float(np.log2(127.5))
     error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-    return {"nats": float(values.mean()), "standard_error": error, "bits_per_dimension": bits, "images": len(values),
-            "options": options, **kinds}  # fmt: skip
+    return {
+        "nats": float(values.mean()),
+        "standard_error": error,
+        "bits_per_dimension": bits,
+        "images": len(values),
+        "options": options,
+        **kinds,
+    }
 
 
 def reconstruction(
     config, family: Family, variables: Variables, source: data.Source
-) -> dict[str, float] | None:
-    """{"mse", "psnr", "ssim"}: means over held-out images of what their codes decode to; None
+) -> dict[str, float]:
+    """{"mse", "psnr", "ssim"}: means over held-out images of what their codes decode to; empty
     without an encoder.
     """
     if family.encode is None or family.decode is None:
-        return None
+        return {}
 
     def decoded(batch, keys):
         label = batch.get("label") if config.conditional else None
@@ -54,8 +59,7 @@ def reconstruction(
     count = min(config.evaluation.num, len(source.images))
     images, found = source.images[:count], _over(source, count, config.sample.batch_size, decoded)
     error = metrics.mean_squared_error(images, found)
-    # of a perfect reconstruction the ratio would be infinite: half a grey level is the best that 8
-    # bits can tell
+    # a perfect reconstruction's ratio would be infinite: 8 bits can tell half a grey level at best
     ratio = np.minimum(metrics.psnr(images, found), 10 * np.log10(255.0**2 / 0.25))
     return {
         "mse": float(error.mean()),

@@ -2,6 +2,7 @@
 255.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -11,16 +12,20 @@ from jaxgen.errors import InputError
 from jaxgen.evaluation.metrics import common
 from jaxgen.evaluation.metrics.common import Estimate
 
+__all__ = [
+    "bits_per_dimension",
+    "mean_squared_error",
+    "ms_ssim",
+    "pairwise_ms_ssim",
+    "psnr",
+    "ssim",
+]
+
 _ENTRIES = 2**20  # pixel values worked on at once
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * 255.0) ** 2, (0.03 * 255.0) ** 2
-_WEIGHTS = (
-    0.0448,
-    0.2856,
-    0.3001,
-    0.2363,
-    0.1333,
-)  # of the five scales, Wang et al. 2003, section 3.2
+_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, Wang et al. 2003, section 3.2
+_BAND = 32  # window positions for which one matrix product is made
 
 Images = Shaped[np.ndarray, "N H W C"]
 
@@ -84,8 +89,7 @@ def pairwise_ms_ssim(images: Images, *, num_pairs: int = 1000, seed: int = 0) ->
         raise InputError(f"images holds {count} images; this metric needs at least 3")
     total = count * (count - 1) // 2
     chosen = common.generator(seed).choice(total, min(num_pairs, total), replace=False)
-    # Pair number p is (row, column) below the diagonal, counted row by row: row r begins at r (r -
-    # 1) / 2.
+    # Pair p is (row, column) below the diagonal, counted by rows: row r begins at r (r - 1) / 2.
     row = ((1.0 + np.sqrt(1.0 + 8.0 * chosen)) / 2.0).astype(np.int64)
     row -= row * (row - 1) // 2 > chosen  # the root may round up
     column = chosen - row * (row - 1) // 2
@@ -156,6 +160,7 @@ def _in_chunks(
     return np.concatenate([function(a, b) for a, b in chunks])
 
 
+@functools.lru_cache(maxsize=64)
 def _window(size: int, window: int) -> np.ndarray:
     """[size - window + 1, size]: each row weighs the pixels that lie in one position of a Gaussian
     window.
@@ -168,16 +173,32 @@ def _window(size: int, window: int) -> np.ndarray:
     return rows
 
 
+def _blurred(images: np.ndarray, axis: int, window: int) -> np.ndarray:
+    """Gaussian means over all positions of a window along an axis, which then stands last.
+
+    Large images take one small product for every few positions: the whole matrix of weights would
+    cost the square of their side, and is nearly all zeros.
+    """
+    positions = images.shape[axis] - window + 1
+    step = positions if positions <= 4 * _BAND else _BAND
+    parts = []
+    for start in range(0, positions, step):
+        here = [slice(None)] * images.ndim
+        here[axis] = slice(start, min(start + step, positions) + window - 1)
+        part = images[tuple(here)]
+        parts.append(np.tensordot(part, _window(part.shape[axis], window), axes=(axis, 1)))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+
 def _similarity(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """SSIM, and its factor of contrast and structure alone (Wang et al. 2004, eq. 13), means over
     windows [N, C].
     """
     height, width = a.shape[1:3]
     window = min(_WINDOW, min(height, width) - (min(height, width) + 1) % 2)
-    down, across = _window(height, window), _window(width, window)
 
-    def blurred(images):  # [N, H, W, C] -> [N, C, H', W'], two matrix products
-        return np.tensordot(np.tensordot(images, down, axes=(1, 1)), across, axes=(1, 1))
+    def blurred(images):  # [N, H, W, C] -> [N, C, H', W']
+        return _blurred(_blurred(images, 1, window), 1, window)
 
     mean_a, mean_b = blurred(a), blurred(b)
     variances = blurred(a * a + b * b) - mean_a**2 - mean_b**2

@@ -12,12 +12,25 @@ from jaxtyping import Float, UInt8
 from jaxgen.errors import InputError
 from jaxgen.evaluation.metrics import common
 
+__all__ = [
+    "DensityCoverage",
+    "PrecisionRecall",
+    "copy_rate",
+    "density_coverage",
+    "distance_ratio",
+    "duplicates",
+    "exact_copies",
+    "nearest_distance",
+    "precision_recall",
+    "precision_recall_density_coverage",
+    "training_side",
+]
+
 _ENTRIES = 2**24  # of a distance matrix held at once: 128 MiB
-_ROUNDING = 1e-12  # of squared lengths: more than what matrix products make of a squared distance, for 4,096 features
+# of squared lengths: more than matrix products make of a squared distance, for 4,096 features
+_ROUNDING = 1e-12
 _TIE = 1e-12  # of a squared radius: what is nearer to a ball's surface lies on it
-_SAME = (
-    1e-6  # of the data's spread: a distance that is as good as 0, for features computed in float32
-)
+_SAME = 1e-6  # of the data's spread: as good as no distance, for features computed in float32
 
 
 class PrecisionRecall(NamedTuple):
