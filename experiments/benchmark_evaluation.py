@@ -3,12 +3,12 @@
     python experiments/benchmark_evaluation.py [--smoke] [--out=FILE.json]
 
 Protocol: noise of uint8, three sets of one size: samples, reference, and training images for the
-checks of copies; pixel features. A case has a process of its own, whose peak memory it is, libraries
-and sets included. Parts, one after another: the references (principal components, features, a floor
-of one set, guards), the scores and checks of one set of samples, and the record of one file, which
-measures the set six times for its jackknife. Seconds are on the wall, and of the processor (all
-threads). The cache of features is
-empty. Target: at most 5 minutes and 4 GiB."""
+checks of copies; pixel features. A case has a process of its own, whose peak memory it is,
+libraries and sets included. Parts, one after another: the references (principal components,
+features, a floor of one set, guards), the scores and checks of one set of samples, and for small
+sets the record of one file, which measures it six times for its jackknife. Seconds are on the wall,
+and of the processor (all threads). The cache of features is empty. Target: at most 5 minutes and 4
+GiB."""
 
 import os
 import resource
@@ -19,7 +19,7 @@ import time
 import benchmark_common as common
 import numpy as np
 
-# what: (images in each set, side in pixels); all in colour. The last is measured without its record.
+# what: (images in each set, side in pixels); all in colour
 CASES = {
     "20 images of 256 x 256": (20, 256),
     "200 images of 256 x 256": (200, 256),

@@ -69,7 +69,7 @@ def reconstruction(
 
 
 def _over(source: data.Source, count: int, batch_size: int, function) -> np.ndarray:
-    """function(batch, keys) over the first `count` images in compiled batches; image i has key i."""
+    """function(batch, keys) of the first `count` images in compiled batches; image i has key i."""
     source = source._replace(
         images=source.images[:count],
         labels=None if source.labels is None else source.labels[:count],

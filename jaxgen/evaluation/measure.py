@@ -64,7 +64,7 @@ class Model:
 def check_samples(
     sets: Mapping[str, np.ndarray], real: Shaped[np.ndarray, "N ..."], num: int | None = None
 ) -> None:
-    """Raises InputError unless `evaluate_samples` can measure these sets against such real images."""
+    """Raises InputError unless `evaluate_samples` can measure the sets against such real images."""
     # a jackknife leaves out a part of a single set
     least = LEAST if len(sets) > 1 else math.ceil(LEAST * GROUPS / (GROUPS - 1))
     for name, images in sets.items():
@@ -135,7 +135,7 @@ def _score(generated: View, refs: References, size: int) -> dict[str, float]:
 
 
 def against_floor(found: Mapping[str, Any], floor: Mapping[str, Any]) -> dict[str, Any]:
-    """The scores, each with its multiple of its floor where that is positive beyond its own noise."""
+    """The scores, with the multiple of the floor where that is positive beyond its own noise."""
 
     def times(name, value):
         beside = floor.get(name, {"mean": 0.0, "std": 0.0})

@@ -12,8 +12,17 @@ from jaxgen.evaluation import features as features_lib
 from jaxgen.evaluation import record, scores
 from jaxgen.evaluation.features import Extractor, Features, classifier, pixels, support_vector
 from jaxgen.evaluation.scores import Score
-from jaxgen.evaluation.sets import K_COVERAGE, K_PRECISION, LEAST, Copies, Guards, View
-from jaxgen.evaluation.sets import examples, pairs, view
+from jaxgen.evaluation.sets import (
+    K_COVERAGE,
+    K_PRECISION,
+    LEAST,
+    Copies,
+    Guards,
+    View,
+    examples,
+    pairs,
+    view,
+)
 
 # Distances between points are those of their coordinates.
 POINTS = Extractor("points", lambda x: Features(np.asarray(x, np.float32), None), "points", {})

@@ -1,9 +1,9 @@
 """What can be measured: a table with one row a score.
 
 A row says what the score is called, what it means, what it is measured of, and how. A score of
-features carries its extractor in its name ("FID-Inception768"). The first extractor of a comparison
+features carries its extractor in its name ("FID-Inception768"). The first extractor that is used
 gives the scores their short ids ("coverage"); those of the others end in the extractor's name
-("coverage_pca64"). `config.evaluation.scores` adds rows from outside, "package.module:attribute"."""
+("coverage_pca64"). `config.evaluation.scores` adds rows from outside."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -111,8 +111,8 @@ SCORES = (
           "classes of an image and of all", "judge",
           lambda p: metrics.inception_score(p.generated, splits=1).mean),
     Score("frechet", "{FD}-{extractor}", "quality", "", 2, "lower",
-          "Fréchet distance between the Gaussians fitted to the {extractor} features of samples and "
-          "of real images", "features", _frechet, main=2),
+          "Fréchet distance between the Gaussians fitted to the {extractor} features of samples "
+          "and of real images", "features", _frechet, main=2),
     Score("frechet_all", "{FD}-{extractor}, all samples", "quality", "", 2, "lower",
           "{FD}-{extractor} of all samples, more than the floor has, as published values count "
           "them", "all features", _frechet),
@@ -163,8 +163,8 @@ SCORES = (
           "Mean Wasserstein-1 distance between samples and real points projected onto 128 random "
           "lines", "points", lambda p: metrics.sliced_wasserstein(p.real, p.generated), main=1),
     Score("mmd", "MMD²", "quality", "", 4, "lower",
-          "Squared maximum mean discrepancy of the points, unbiased, with a Gaussian kernel as wide "
-          "as the median distance between real points", "points",
+          "Squared maximum mean discrepancy of the points, unbiased, with a Gaussian kernel as "
+          "wide as the median distance between real points", "points",
           lambda p: metrics.gaussian_mmd(p.real, p.generated), main=1),
     Score("precision", f"precision k={K_PRECISION}", "quality", "%", 1, "higher",
           "Share of samples nearer to some real point than its neighbour number "

@@ -59,8 +59,9 @@ def view(
     *,
     keep: bool = False,
 ) -> View:
-    """The images `index` of a set (None: all) through all extractors, each once; keep: also on disk,
-    for reference images. Raises InputError, naming the set, for images that an extractor refuses.
+    """The images `index` of a set (None: all) through all extractors, each once; keep: also on
+    disk, for reference images. Raises InputError, naming the set, for images that an extractor
+    refuses.
     """
     images = source if index is None else source[index]
     index = np.arange(len(source)) if index is None else index

@@ -3,6 +3,7 @@ as XLA counts them.
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -52,9 +53,8 @@ def sampling(
                 compile_seconds = time.perf_counter() - start
         else:
             compiled = run.lower(*arguments).compile()
-        times[size] = [
-            seconds / size for seconds in _seconds(lambda: compiled(*arguments), repeats)
-        ]  # noqa: B023
+        call = functools.partial(compiled, *arguments)
+        times[size] = [seconds / size for seconds in _seconds(call, repeats)]
     by_batch = {size: float(np.mean(values)) for size, values in times.items()}
     best = min(by_batch, key=by_batch.get)
     per_image = (

@@ -36,9 +36,10 @@ def components(images: UInt8[np.ndarray, "N H W C"], dims: int) -> Components:
     from scipy.linalg import eigh
 
     flat = images.reshape(len(images), -1)
-    count, width = flat.shape
+    (count, width), tiny = flat.shape, np.finfo(np.float64).tiny
     mean = np.concatenate([part.mean(axis=0) for _, part in _columns(flat)])
-    if width <= count:
+    by_pixels = width <= max(count, dims)
+    if by_pixels:
         scatter = np.zeros((width, width))
         for i in range(0, count, max(1, _CHUNK // width)):
             rows = flat[i : i + max(1, _CHUNK // width)] / 255.0 - mean
@@ -55,14 +56,14 @@ def components(images: UInt8[np.ndarray, "N H W C"], dims: int) -> Components:
     if width > dims:
         rank = max(1, int(np.sum(values > _RANK * values[0])))
         values, vectors = values[:rank], vectors[:, :rank]
-    if width > count:
+    if not by_pixels:
         vectors = np.concatenate(
             [(part - mean[place]).T @ vectors for place, part in _columns(flat)]
         )
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=0), np.finfo(float).tiny)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=0), tiny)
     largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])]
     vectors = vectors * np.where(largest < 0, -1.0, 1.0)
-    return Components(mean, vectors, float(values.sum() / max(total, np.finfo(float).tiny)))
+    return Components(mean, vectors, float(values.sum() / max(total, tiny)))
 
 
 def extractor(

@@ -24,7 +24,7 @@ _CONFIDENT = 0.8
 
 
 class Modes(NamedTuple):
-    """count: different modes that were hit. kl: KL(shares of the modes || equal shares), in nats."""
+    """count: different modes hit. kl: KL(shares of the modes || equal shares), in nats."""
 
     count: int
     kl: float

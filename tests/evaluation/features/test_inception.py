@@ -202,20 +202,18 @@ def test_digest_and_protocol_tell_settings_apart(monkeypatch):
     )
 
 
-@needs_trunk
 @pytest.mark.parametrize(
-    "shape,dtype,value",
+    "shape,dtype,message",
     [
-        ((1, 8, 8, 3), np.float32, 0),
-        ((1, 8, 8, 3), float, np.nan),
-        ((8, 8, 3), np.uint8, 0),
-        ((1, 8, 8, 4), np.uint8, 0),
+        ((1, 8, 8, 3), np.float32, "quantise to uint8"),
+        ((8, 8, 3), np.uint8, "one array of images with an axis of channels"),
+        ((1, 8, 8, 4), np.uint8, r"they have 4 channels; drop the fourth \(alpha\)"),
+        ((1, 8, 8, 2), np.uint8, "they have 2 channels"),
     ],
 )
-def test_other_than_uint8_images_are_one_clear_line(shape, dtype, value):
-    images = np.full(shape, value, dtype)
-    with pytest.raises(InputError, match="expected uint8 .*quantise to uint8") as error:
-        trunk(64).extract(images)
+def test_other_than_uint8_images_are_one_clear_line(shape, dtype, message):
+    with pytest.raises(InputError, match=f"expected uint8 .*: {message}") as error:
+        inception._checked(np.zeros(shape, dtype), 64)
     assert "\n" not in str(error.value)
 
 
