@@ -130,7 +130,7 @@ def _score(generated: View, refs: References, size: int) -> dict[str, float]:
         given |= pairs(refs.real, generated, refs.extractors, whole=True)
     if refs.guards is not None:
         vectors = generated.features[refs.guards.space.name].vectors
-        given["guards"] = Copies(generated.images, vectors, refs.guards, refs.guards.among())
+        given["guards"] = Copies(generated.images, vectors, refs.guards, *refs.guards.among())
     return scores.measure(refs.rows, given)
 
 

@@ -225,11 +225,11 @@ def _floor_of_checks(
     images = examples(guards.held_out)
     half = min(size, len(images) // 2)
     order = [np.random.default_rng(i).permutation(len(images)) for i in range(count)]
-    each = [
-        scores.measure(rows, {"guards": Copies(images[o[:half]], guards.unseen[o[:half]], guards,
-                                               guards.among(o[half:]))})
-        for o in order
-    ]  # fmt: skip
+    each = []
+    for o in order:
+        near, far = guards.among(o[half:])
+        copies = Copies(images[o[:half]], guards.unseen[o[:half]], guards, near, far)
+        each.append(scores.measure(rows, {"guards": copies}))
     text = (
         f"{count} random divisions of {guards.held_out.name}: {half} images as samples, against "
         f"the rest"

@@ -17,6 +17,7 @@ from jaxgen.evaluation.features.classifier import stacked_modes
 
 K_PRECISION, K_COVERAGE = 3, 5
 LEAST = K_COVERAGE + 1  # images in a set, so that each has so many neighbours
+ALL_PAIRS = 10_000  # images up to which all pairs are compared; of larger sets, random subsets
 
 
 def examples(source: data.Source) -> Shaped[np.ndarray, "N ..."]:
@@ -49,6 +50,14 @@ class View(NamedTuple):
             for name, seen in self.features.items()
         }
         return View(self.name, self.source, self.index[rows], features)
+
+
+def some(rows: Shaped[np.ndarray, "N ..."]) -> Shaped[np.ndarray, "M ..."]:
+    """The rows, or ALL_PAIRS of them at random where there are more: what is compared pair by pair
+    costs the square of their number."""
+    if len(rows) <= ALL_PAIRS:
+        return rows
+    return rows[np.sort(np.random.default_rng(0).permutation(len(rows))[:ALL_PAIRS])]
 
 
 def view(
@@ -161,10 +170,10 @@ class Guards:
         return cached(self.space, examples(self.held_out)).vectors
 
     def among(self, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Features of as many training as held-out images, drawn at random; rows: of the held-out
-        ones, those that may be drawn."""
+        """Features of as many training as held-out images (at most ALL_PAIRS), drawn at random; rows:
+        of the held-out ones, those that may be drawn."""
         unseen = self.unseen if rows is None else self.unseen[rows]
-        count = min(len(self.trained), len(unseen))
+        count = min(len(self.trained), len(unseen), ALL_PAIRS)
         return tuple(
             x[np.sort(np.random.default_rng(0).permutation(len(x))[:count])]
             for x in (self.trained, unseen)
@@ -174,12 +183,17 @@ class Guards:
 @dataclasses.dataclass(frozen=True, eq=False)
 class Copies:
     """Samples beside what they may be copies of. images: uint8, or float32 points; features: in the
-    guards' space; sides: features of as many training as held-out images."""
+    guards' space; near, far: features of as many training as held-out images."""
 
     images: Shaped[np.ndarray, "N ..."]
     features: Float[np.ndarray, "N D"]
     guards: Guards
-    sides: tuple[np.ndarray, np.ndarray]
+    near: Float[np.ndarray, "M D"]
+    far: Float[np.ndarray, "M D"]
+
+    @cached_property
+    def side_and_ratio(self) -> tuple[float, float]:
+        return metrics.training_side_and_distance_ratio(some(self.features), self.near, self.far)
 
     @property
     def copies(self) -> float:

@@ -232,8 +232,9 @@ def test_points_have_fitting_scores_and_no_scores_of_images():
     real, train = (source(gaussians(400), f"points:gaussians {s}") for s in ("test", "train"))
     refs = reference.build(real, train, spec(num=400), train=train, held_out=real)
     assert refs.space == "points" and refs.extractors == () and "ms_ssim" not in refs.floor.scores
-    good, part = measure.score_samples(gaussians(400), refs), measure.score_samples(
-        gaussians(400, modes=7), refs
+    good, part = (
+        measure.score_samples(gaussians(400), refs),
+        measure.score_samples(gaussians(400, modes=7), refs),
     )
     assert {"sliced_wasserstein", "mmd", "precision", "coverage"} <= set(good)
     assert good["copies"] == 0 and 0.3 < good["train_side"] < 0.7

@@ -26,9 +26,9 @@ def extractor(name):
 
 def given(*extractors, real=None, generated=None):
     pictures = [images(seed, 30, 3, 3, 1) for seed in (0, 1)]
-    sides = [sets.view("real.npz", pictures[0] if real is None else real, extractors),
-             sets.view("made.npz", pictures[1] if generated is None else generated, extractors)]  # fmt: skip
-    return sets.pairs(*sides, extractors)
+    real = sets.view("real.npz", pictures[0] if real is None else real, extractors)
+    made = sets.view("made.npz", pictures[1] if generated is None else generated, extractors)
+    return sets.pairs(real, made, extractors)
 
 
 def test_every_row_is_complete_and_of_something_known():
@@ -39,7 +39,8 @@ def test_every_row_is_complete_and_of_something_known():
 
 def test_ids_and_names_carry_their_extractor():
     rows = {row.id: row for row in scores.table([extractor("PCA9"), extractor("Inception64")])}
-    assert rows["frechet"].name == "FD-PCA9" and rows["kernel_inception64"].name == "KID-Inception64"
+    assert rows["frechet"].name == "FD-PCA9"
+    assert rows["kernel_inception64"].name == "KID-Inception64"
     assert rows["coverage"].main and not rows["coverage_inception64"].main
     assert "inception_score" not in rows and "confident" not in rows and "modes" not in rows
     assert "inception_score_all" in {r.id for r in scores.table([extractor("Inception2048")])}
@@ -89,7 +90,11 @@ def test_an_image_that_a_metric_cannot_use_is_named_with_its_set():
     pixels = extractor("A")
     with pytest.raises(InputError, match="made.npz: image 7: what Vendi-A sees in it holds only"):
         scores.measure(scores.table([pixels]), given(pixels, generated=black))
-    broken = Extractor("A", lambda x: Features(np.where(x[:, 0, 0] == 0, np.nan, 1.0), None), "", {})
+
+    def holes(x):
+        return Features(np.where(x[:, 0, 0] == 0, np.nan, 1.0), None)
+
+    broken = Extractor("A", holes, "", {})
     with pytest.raises(InputError, match="real.npz: image 7: what FD-A sees in it holds NaN"):
         scores.measure(scores.table([broken]), given(broken, real=black, generated=black + 1))
 

@@ -17,6 +17,7 @@ Neighbours (`neighbours`)
     nearest_distance             of each query to its nearest point
     training_side                share nearer to training than to held-out points
     distance_ratio               median distance to training over that to held-out points
+    training_side_and_distance_ratio   both for the price of one
     copy_rate                    share much nearer to one training point than to all others
     exact_copies, duplicates     uint8 images that are bit for bit another
 Diversity (`diversity`)

@@ -24,7 +24,7 @@ def distances(x):
 @pytest.mark.parametrize("dims", [5, 20])
 @pytest.mark.parametrize("count", [898, 40])
 def test_components_are_those_of_scikit_learn(train, monkeypatch, dims, count):
-    """By the matrix of 64 pixels, and by that of 40 images, in pieces. Signs are nobody's business."""
+    """By the matrix of 64 pixels, and by that of 40 images, in pieces; signs are free."""
     monkeypatch.setattr(pixels, "_CHUNK", 1000)
     some = train.images[:count]
     ours = pixels.extractor(some, train.name, "", dims=dims)
