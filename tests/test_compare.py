@@ -9,7 +9,7 @@ from jaxgen import config as config_lib
 from jaxgen import families
 from jaxgen.compare import compare, load_systems
 from jaxgen.errors import InputError
-from jaxgen.evaluation import protocol, record
+from jaxgen.evaluation import measure, record
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,7 +41,7 @@ def test_compare_trains_measures_and_reports(monkeypatch, tmp_path):
         assert len(system["scores"]["frechet"]["values"]) == len(experiment.evaluation.seeds)
         assert (tmp_path / system["grid"]).stat().st_size > 0
     # a second call finds everything trained and measured
-    monkeypatch.setattr(protocol, "evaluate", None)
+    monkeypatch.setattr(measure, "evaluate", None)
     again, _ = compare(experiment, str(tmp_path), require=["latency_ms<=1e6"], progress=False)
     for one, two in zip(results["systems"], again["systems"], strict=True):
         assert one["scores"] == two["scores"]

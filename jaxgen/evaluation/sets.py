@@ -170,8 +170,9 @@ class Guards:
         return cached(self.space, examples(self.held_out)).vectors
 
     def among(self, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Features of as many training as held-out images (at most ALL_PAIRS), drawn at random; rows:
-        of the held-out ones, those that may be drawn."""
+        """Features of as many training as held-out images (at most ALL_PAIRS), drawn at random.
+
+        rows: the held-out images that may be drawn; None: all."""
         unseen = self.unseen if rows is None else self.unseen[rows]
         count = min(len(self.trained), len(unseen), ALL_PAIRS)
         return tuple(

@@ -104,7 +104,7 @@ def diagonal_left_in():
 
 
 def subsets_with_replacement():
-    """A subset as large as its set is the set: every subset has the same value, that of all rows."""
+    """A subset as large as its set is the set: each has the same value, that of all rows."""
     real, generated = normal(0, 50, 4), normal(1, 50, 4)
     found = metrics.kernel_distance(real, generated, num_subsets=5, subset_size=50)
     assert found.mean == pytest.approx(metrics.polynomial_mmd(real, generated), rel=1e-9)
@@ -260,7 +260,7 @@ def jpeg_samples():
 
 
 def wrong_resize():
-    """Nearest neighbours, or a bilinear resize without the antialias of Pillow, give other images."""
+    """Nearest neighbours, or a bilinear resize without Pillow's antialias, give other images."""
     images = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 1)), jnp.float32)
     sizes = {
         mode: np.asarray(resize.resize(images, 16, mode))

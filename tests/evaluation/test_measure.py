@@ -247,7 +247,7 @@ def test_points_have_fitting_scores_and_no_scores_of_images():
 
 
 def test_a_record_is_strict_json(tmp_path):
-    """Samples that are held-out images are infinitely nearer to them than to the training images."""
+    """Samples that are held-out images are infinitely nearer to them than to training images."""
     summed = record.summary([np.inf, np.inf])
     record.write({"scores": {"distance_ratio": summed}, "n": np.int64(3)}, str(tmp_path / "a.json"))
 

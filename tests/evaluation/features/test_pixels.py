@@ -75,6 +75,8 @@ def test_other_images_are_refused(train):
 def test_an_unknown_extractor_and_a_missing_classifier_are_named(train):
     with pytest.raises(InputError, match="did you mean pixels"):
         build(["pixel"], train)
+    with pytest.raises(InputError, match="extractor 'nowhere:x': there is no module"):
+        build(["nowhere:x"], train)
     with pytest.raises(InputError, match="no pinned classifier for folder:x"):
         build(["classifier"], train._replace(name="folder:x"))
 

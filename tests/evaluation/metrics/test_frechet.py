@@ -142,7 +142,7 @@ def test_moments_are_those_of_numpy_across_chunks(monkeypatch):
 
 
 def test_the_limit_of_many_samples_is_nearer_the_truth():
-    """Real moments exact, 600 samples of N(0, 1.5^2) in 20 dimensions: distance 20 (1.5 - 1)^2 = 5."""
+    """600 samples of N(0, 1.5^2) beside many of N(0, 1) in 20 dimensions: 20 (1.5 - 1)^2 = 5."""
     rng = np.random.default_rng(0)
     real = rng.normal(size=(20_000, 20))
     trials = [1.5 * rng.normal(size=(600, 20)) for _ in range(3)]
@@ -198,7 +198,7 @@ def test_bad_features_are_named(real, generated, message):
     ("bad", "message"),
     [
         (GOOD._replace(covariance=np.eye(3)), "must be"),
-        (GOOD._replace(mean=np.array([0.0, np.nan])), "mean holds NaN"),
+        (GOOD._replace(mean=np.array([0.0, np.nan])), "mean: row 1 holds NaN"),
         (GOOD._replace(covariance=np.diag([1.0, -1.0])), "positive semi-definite"),
         (GOOD._replace(covariance=np.array([[1.0, 0.9], [0.0, 1.0]])), "symmetric"),
         (metrics.Moments(9, np.zeros(3), np.eye(3)), "one extractor"),
