@@ -16,11 +16,11 @@ from jaxtyping import UInt8
 
 import jaxgen
 from jaxgen import config as config_lib
-from jaxgen import report
+from jaxgen import report, spaces
 from jaxgen.errors import InputError
-from jaxgen.evaluation import protocol, record, scores
+from jaxgen.evaluation import measure, record, reference, scores
 from jaxgen.runs import open_run, training_cost, training_seconds
-from jaxgen.training import load_source, logging, train
+from jaxgen.training import logging, train
 
 GRID_PIXELS = 640  # of a grid of large images, which has at least 4 x 4 of them
 
@@ -125,7 +125,7 @@ def write_grid(path: str, images: UInt8[np.ndarray, "N H W C"]) -> None:
 
 
 def measured(
-    system: Entry, refs: protocol.References, folder: str, training: str, progress: bool
+    system: Entry, refs: reference.References, folder: str, training: str, progress: bool
 ) -> dict[str, Any]:
     """The system's evaluation.json in `folder`, measured now unless the same code has measured the
     same before.
@@ -150,25 +150,20 @@ def measured(
     os.makedirs(folder, exist_ok=True)
     total = config.evaluation.num * len(config.evaluation.seeds)
     with logging.progress_bar(total, 0, f"{system.name}: samples", progress, unit="image") as bar:
-        found, images = protocol.evaluate(
-            config,
-            run.family,
-            run.variables,
-            refs,
-            options=config.sample.options,
-            ema=run.ema,
-            progress=bar.update,
+        found, images = measure.evaluate(
+            run, refs, options=config.sample.options, ema=run.ema, progress=bar.update
         )
-    found["cost"] |= training_cost(run, training)
+    found["cost"] |= training_cost(training)
     found = {**found, "step": run.step, "workdir": training, "key": key}
     record.keep_samples(images, folder)
-    write_grid(os.path.join(folder, "samples.png"), images[config.evaluation.seeds[0]])
+    shown = run.space.picture(images[config.evaluation.seeds[0]])
+    write_grid(os.path.join(folder, "samples.png"), shown)
     record.write(found, path)
     return found
 
 
 def run_system(
-    system: Entry, refs: protocol.References, workdir: str, progress: bool
+    system: Entry, refs: reference.References, workdir: str, progress: bool
 ) -> tuple[report.System, dict[str, Any]]:
     """Train (or go on training) one system and evaluate it: its part of the results, its record."""
     config, training = system.config, os.path.join(workdir, system.training)
@@ -205,11 +200,12 @@ def compare(
     Raises InputError for systems that cannot be compared, since all must share their data, and
     Stopped on a signal."""
     systems, workdir = load_systems(experiment), os.path.expanduser(workdir)
-    refs = protocol.references(systems[0].config, load_source)
-    described = report.score_values(scores.describe(refs.extractors, refs.judge))
+    refs = reference.references(systems[0].config)
+    described = report.score_values(scores.describe(refs.rows))
     required = {report.requirement(text, described).score.id for text in require}
     os.makedirs(workdir, exist_ok=True)
-    write_grid(os.path.join(workdir, "real.png"), refs.real.images)
+    space = spaces.from_config(systems[0].config)
+    write_grid(os.path.join(workdir, "real.png"), space.picture(refs.real.source))
     parts, records = zip(*(run_system(system, refs, workdir, progress) for system in systems))
     first = records[0]
     shared = {

@@ -98,6 +98,7 @@ def default() -> ConfigDict:
                 features=(),  # classifier, pixels, inception64, ...768, 2048; empty: the first two, or pixels
                 inception="",  # the Inception network's weights; empty: $JAXGEN_INCEPTION
                 resize="tf1_bilinear",  # to Inception's 299 pixels: tf1_bilinear, pytorch_bilinear or pil_bicubic
+                scores=(),  # more scores, each "package.module:attribute", an evaluation.scores.Score
                 log_prob_images=0,  # held-out images whose likelihood is measured; 0: none
                 log_prob=ConfigDict(),  # options of the wiring's log_prob: num_samples (autoencoder), num_times (diffusion)
             ),

@@ -2,10 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxgen.evaluation import speed
 from jaxgen.families import Family
+from tests.support import close
 
 SIZE = 32
 
@@ -26,10 +28,10 @@ def test_flops_memory_and_batches_of_matrix_products():
     found = speed.sampling(matrices(4), variables, {}, 0, batch_size=16, repeats=2)
     # beside the products stand the random numbers and the quantisation, a few operations a pixel
     assert found.flops_per_image == pytest.approx(4 * 2 * SIZE**4, rel=0.05)
-    assert sorted(found.by_batch) == [1, 4, 16] and found.best_batch in found.by_batch
+    assert sorted(found.by_batch) == [1, 4, 16]
     assert found.by_batch[found.best_batch] == min(found.by_batch.values())
-    # a matrix is read once for all images of a batch, so a batch of one cannot be the fastest
-    assert found.best_batch > 1 and len(found.one) == 2
+    assert len(found.per_image) == len(found.one) == 2
+    close(found.by_batch[1], np.mean(found.one))
     assert found.memory_bytes > 4 * SIZE**4
     assert found.compile_seconds > 0.0
 
