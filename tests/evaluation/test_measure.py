@@ -32,7 +32,10 @@ def spec(**fields):
 
 
 def source(images, name="npz:x train", labels=None, num_classes=0):
-    return data.Source(name, images, labels, None, num_classes)
+    columns = {"point" if images.ndim == 2 else "image": images}
+    if labels is not None:
+        columns["label"] = labels
+    return data.Table(name, columns, num_classes)
 
 
 @pytest.fixture(scope="module")

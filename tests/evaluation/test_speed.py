@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen import config
+from jaxgen.artefact import Artefact
 from jaxgen.evaluation import speed
-from jaxgen.families import Family
+from jaxgen.families import Data, Family
 from tests.support import close
 
 SIZE = 32
@@ -20,12 +22,19 @@ def matrices(count):
         x, _ = jax.lax.scan(lambda x, _: (jnp.tanh(x @ variables["w"]), None), x, length=count)
         return x.reshape(-1, SIZE, SIZE, 1)
 
-    return Family((), None, None, sample, {}, lambda: count)
+    return Family("toy", (), Data((SIZE, SIZE, 1)), None, None, sample, {}, lambda: count)
+
+
+def timed(count, variables, batch_size, repeats):
+    c = config.default()
+    c.sample.batch_size = batch_size
+    model = Artefact(c, matrices(count), variables)
+    return speed.sampling(model, {}, lambda num: None, repeats)
 
 
 def test_flops_memory_and_batches_of_matrix_products():
     variables = {"w": jnp.full((SIZE**2, SIZE**2), 1e-3)}
-    found = speed.sampling(matrices(4), variables, {}, 0, batch_size=16, repeats=2)
+    found = timed(4, variables, batch_size=16, repeats=2)
     # beside the products stand the random numbers and the quantisation, a few operations a pixel
     assert found.flops_per_image == pytest.approx(4 * 2 * SIZE**4, rel=0.05)
     assert sorted(found.by_batch) == [1, 4, 16]
@@ -45,5 +54,5 @@ def test_compile_seconds_do_not_come_from_the_persistent_cache(monkeypatch):
         return lowered(self, *arguments, **keywords)
 
     monkeypatch.setattr(jax.stages.Lowered, "compile", compile)
-    speed.sampling(matrices(1), {"w": jnp.eye(SIZE**2)}, {}, 0, batch_size=1, repeats=1)
+    timed(1, {"w": jnp.eye(SIZE**2)}, batch_size=1, repeats=1)
     assert seen == [False] and jax.config.jax_enable_compilation_cache
