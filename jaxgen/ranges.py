@@ -1,0 +1,146 @@
+"""Which values an option may have: types with ranges, declared where the option is.
+
+    def learning_rate(peak: NonNegative, *, warmup: Whole = 0, end: Fraction = 0.0): ...
+
+`check` is the one place that reads them: for loss terms, networks, schedules and optimisers through
+`errors.call_with_options`, for the common fields of a config through `config.check`."""
+
+import math
+import numbers
+import types
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+from jaxgen.errors import InputError
+
+
+class Rule(NamedTuple):
+    """What a value of the right type must be in addition. words: as in "an integer WORDS"."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def at_least(low: float) -> Rule:
+    return Rule(f"of at least {low}", lambda x: x >= low)
+
+
+def at_most(high: float) -> Rule:
+    return Rule(f"of at most {high}", lambda x: x <= high)
+
+
+def above(low: float) -> Rule:
+    return Rule(f"above {low}", lambda x: x > low)
+
+
+def below(high: float) -> Rule:
+    return Rule(f"below {high}", lambda x: x < high)
+
+
+def between(low: float, high: float) -> Rule:
+    return Rule(f"between {low} and {high}", lambda x: low <= x <= high)
+
+
+FITS = at_most(2**31 - 1)  # sizes and steps are 32-bit integers on a device
+FILLED = Rule("of at least one element", len)
+DISTINCT = Rule("of different elements", lambda x: len(set(x)) == len(x))
+
+Count = Annotated[int, at_least(1), FITS]
+Whole = Annotated[int, at_least(0), FITS]
+Positive = Annotated[float, above(0)]
+NonNegative = Annotated[float, at_least(0)]
+Probability = Annotated[float, between(0, 1)]
+Fraction = Annotated[float, at_least(0), below(1)]  # a dropout rate, a decay of moments
+Seed = Annotated[int, Rule("from 0 to 2**64 - 1", lambda x: 0 <= x < 2**64)]
+Sizes = Annotated[tuple[Count, ...], FILLED]
+Interval = tuple[Probability, Probability]
+
+
+def check(name: str, hint: Any, value: Any) -> None:
+    """Raises InputError, naming the dotted field `name`, unless `value` is what `hint` says."""
+    if _is_union(hint):
+        hint = next((member for member in get_args(hint) if _fits(member, value)), hint)
+    inner, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if not _fits(inner, value):
+        raise InputError(f"{name} must be {words(hint)}, not {value!r}{_near(inner, value)}")
+    if inner is int and not -(2**63) <= value < 2**64:
+        raise InputError(f"{name} must be an integer of at most 64 bits, not {value}")
+    if inner is float and not math.isfinite(value):
+        raise InputError(f"{name} must be a finite number, not {value}")
+    if get_origin(inner) is tuple:
+        members = get_args(inner)
+        members = members[:1] * len(value) if ... in members else members
+        for i, (member, element) in enumerate(zip(members, value)):
+            check(f"{name}[{i}]", member, element)
+    for rule in rules:
+        if isinstance(rule, Rule) and not rule.holds(value):
+            raise InputError(f"{name} must be {words(inner)} {rule.words}, not {value!r}")
+
+
+def hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The declared types of a function's parameters, or of a class's fields; of those that Python
+    can read.
+    """
+    sources = (function, function.__init__) if isinstance(function, type) else (function,)
+    found: dict[str, Any] = {}
+    for source in sources:
+        try:
+            found |= get_type_hints(source, include_extras=True)
+        except (NameError, TypeError, AttributeError):
+            continue  # names that are imported for type checkers alone
+    return found
+
+
+def _is_union(hint: Any) -> bool:
+    return get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether `value` is of the type, whatever its range."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _fits(get_args(hint)[0], value)
+    if _is_union(hint):
+        return any(_fits(member, value) for member in get_args(hint))
+    if origin is Literal:
+        return any(value == x and type(value) is type(x) for x in get_args(hint))
+    if hint is None or hint is type(None):
+        return value is None
+    if hint is int or hint is float:
+        kind = numbers.Integral if hint is int else numbers.Real
+        return isinstance(value, kind) and not isinstance(value, bool)
+    if origin is tuple and ... not in get_args(hint):
+        return isinstance(value, tuple) and len(value) == len(get_args(hint))
+    try:
+        return isinstance(value, origin or hint)
+    except TypeError:
+        return True  # Any, type variables, protocols
+
+
+def words(hint: Any) -> str:
+    """A type as a user reads it, such as "an integer of at least 1"."""
+    members = get_args(hint)
+    if get_origin(hint) is Annotated:
+        rules = [rule.words for rule in members[1:] if isinstance(rule, Rule) and rule != FITS]
+        return " ".join([words(members[0]), " and ".join(rules)]).strip()
+    if _is_union(hint):
+        return " or ".join(dict.fromkeys(map(words, members)))
+    if get_origin(hint) is Literal:
+        *most, last = map(str, members)
+        return f"{', '.join(most)} or {last}" if most else last
+    if get_origin(hint) is tuple:
+        return "a tuple" if ... in members else f"a tuple of {len(members)} elements"
+    plain = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}
+    if hint is None or hint is type(None):
+        return "None"
+    return plain.get(hint) or f"a {getattr(hint, '__name__', hint)}"
+
+
+def _near(hint: Any, value: Any) -> str:
+    """Where words are to choose from: the nearest ones."""
+    import difflib
+
+    known = [x for x in get_args(hint) if isinstance(x, str)] if not _is_union(hint) else []
+    close = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
+    return f": did you mean {close[0]}?" if close else ""
