@@ -7,19 +7,22 @@
 
 import math
 import numbers
+import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-from jaxgen.errors import InputError
+from jaxgen.errors import InputError, nearest
 
 
 class Rule(NamedTuple):
-    """What a value of the right type must be in addition. words: as in "an integer WORDS"."""
+    """What a value of the right type must be in addition. words: as in "an integer WORDS". known:
+    the names to choose from, of which a message offers the nearest."""
 
     words: str
     holds: Callable[[Any], bool]
+    known: tuple[str, ...] = ()
 
 
 def at_least(low: float) -> Rule:
@@ -42,6 +45,22 @@ def between(low: float, high: float) -> Rule:
     return Rule(f"between {low} and {high}", lambda x: low <= x <= high)
 
 
+def multiple_of(divisor: int) -> Rule:
+    return Rule(f"that is a multiple of {divisor}", lambda x: x % divisor == 0)
+
+
+def one_of(names: Iterable[str]) -> Rule:
+    known = tuple(names)
+    return Rule(f"among {', '.join(known)}", lambda x: x in known, known)
+
+
+def _is_regular(text: str) -> bool:
+    try:
+        return bool(re.compile(text)) or True
+    except re.error:
+        return False
+
+
 FITS = at_most(2**31 - 1)  # sizes and steps are 32-bit integers on a device
 FILLED = Rule("of at least one element", len)
 DISTINCT = Rule("of different elements", lambda x: len(set(x)) == len(x))
@@ -54,6 +73,8 @@ Probability = Annotated[float, between(0, 1)]
 Fraction = Annotated[float, at_least(0), below(1)]  # a dropout rate, a decay of moments
 Seed = Annotated[int, Rule("from 0 to 2**64 - 1", lambda x: 0 <= x < 2**64)]
 Sizes = Annotated[tuple[Count, ...], FILLED]
+Frequencies = Annotated[int, at_least(4), multiple_of(2), FITS]  # half sines, half cosines
+Regular = Annotated[str, Rule("that is a regular expression", _is_regular)]
 Interval = tuple[Probability, Probability]
 
 
@@ -63,7 +84,9 @@ def check(name: str, hint: Any, value: Any) -> None:
         hint = next((member for member in get_args(hint) if _fits(member, value)), hint)
     inner, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if not _fits(inner, value):
-        raise InputError(f"{name} must be {words(hint)}, not {value!r}{_near(inner, value)}")
+        known = get_args(inner) if get_origin(inner) is Literal else ()
+        near = f": {nearest(str(value), known)}" if known else ""
+        raise InputError(f"{name} must be {words(hint)}, not {value!r}{near}")
     if inner is int and not -(2**63) <= value < 2**64:
         raise InputError(f"{name} must be an integer of at most 64 bits, not {value}")
     if inner is float and not math.isfinite(value):
@@ -75,13 +98,15 @@ def check(name: str, hint: Any, value: Any) -> None:
             check(f"{name}[{i}]", member, element)
     for rule in rules:
         if isinstance(rule, Rule) and not rule.holds(value):
-            raise InputError(f"{name} must be {words(inner)} {rule.words}, not {value!r}")
+            near = f": {nearest(value, rule.known)}" if rule.known else ""
+            raise InputError(f"{name} must be {words(inner)} {rule.words}, not {value!r}{near}")
 
 
 def hints(function: Callable[..., Any]) -> dict[str, Any]:
     """The declared types of a function's parameters, or of a class's fields; of those that Python
     can read.
     """
+    function = getattr(function, "func", function)  # of a functools.partial
     sources = (function, function.__init__) if isinstance(function, type) else (function,)
     found: dict[str, Any] = {}
     for source in sources:
@@ -135,12 +160,3 @@ def words(hint: Any) -> str:
     if hint is None or hint is type(None):
         return "None"
     return plain.get(hint) or f"a {getattr(hint, '__name__', hint)}"
-
-
-def _near(hint: Any, value: Any) -> str:
-    """Where words are to choose from: the nearest ones."""
-    import difflib
-
-    known = [x for x in get_args(hint) if isinstance(x, str)] if not _is_union(hint) else []
-    close = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
-    return f": did you mean {close[0]}?" if close else ""

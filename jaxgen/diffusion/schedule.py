@@ -5,7 +5,7 @@ A schedule is evaluated in two places: on grids at trace time (NumPy, float64) a
 (JAX, float32)."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,9 @@ import numpy as np
 from jaxtyping import Array, Float, Float64
 
 from jaxgen.errors import InputError, call_with_options, nearest
+from jaxgen.ranges import NonNegative, Positive, Probability, at_least, at_most
+
+Steps = Annotated[int, at_least(1), at_most(10**6)]
 
 Time = float | Float[np.ndarray, "..."] | Float[Array, "..."]
 
@@ -30,8 +33,8 @@ class Schedule(NamedTuple):
     steps: int | None
 
 
-def build(name: str, **options: Any) -> Schedule:
-    """The schedule called `name`.
+def build(name: str, *, where: str = "", **options: Any) -> Schedule:
+    """The schedule called `name`; where: the field of the config that describes it, for messages.
 
     - `linear` (steps=1000, start=1e-4, end=0.02, zero_terminal_snr=False): Ho et al. 2020, section
       4;
@@ -42,7 +45,8 @@ def build(name: str, **options: Any) -> Schedule:
 
     `zero_terminal_snr` rescales the discrete ones by Algorithm 1 of Lin et al. 2024, so that
     alpha(1) = 0. Raises InputError for an unknown name or option."""
-    return call_with_options(f"schedule '{name}'", known(SCHEDULES, "schedule", name), options)
+    factory = known(SCHEDULES, "schedule", name)
+    return call_with_options(where or f"schedule '{name}'", factory, options)
 
 
 def log_snr(schedule: Schedule, time: Time) -> Any:
@@ -110,23 +114,20 @@ def known(table: Mapping[str, Any], what: str, name: str) -> Any:
 
 
 def _linear(
-    *, steps: int = 1000, start: float = 1e-4, end: float = 0.02, zero_terminal_snr: bool = False
+    *,
+    steps: Steps = 1000,
+    start: Positive = 1e-4,
+    end: Positive = 0.02,
+    zero_terminal_snr: bool = False,
 ) -> Schedule:
-    if not (steps >= 1 and 0 < start <= end < 1):
-        raise InputError(
-            f"schedule 'linear' needs steps >= 1 and 0 < start <= end < 1, got {steps}, {start}, "
-            f"{end}"
-        )
+    if not start <= end < 1:
+        raise InputError(f"schedule 'linear' needs start <= end < 1, got {start}, {end}")
     return _discrete("linear", np.linspace(start, end, steps), zero_terminal_snr)
 
 
 def _cosine(
-    *, steps: int = 1000, offset: float = 0.008, zero_terminal_snr: bool = False
+    *, steps: Steps = 1000, offset: NonNegative = 0.008, zero_terminal_snr: bool = False
 ) -> Schedule:
-    if not (steps >= 1 and offset >= 0):
-        raise InputError(
-            f"schedule 'cosine' needs steps >= 1 and offset >= 0, got {steps}, {offset}"
-        )
     alpha_bar = np.cos((np.arange(steps + 1) / steps + offset) / (1 + offset) * np.pi / 2) ** 2
     return _discrete(
         "cosine", np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999), zero_terminal_snr
@@ -250,7 +251,11 @@ def _linspace(schedule: Schedule, steps: int) -> Float64[np.ndarray, "steps"]:
 
 
 def _log_snr(
-    schedule: Schedule, steps: int, *, low: float | None = None, high: float | None = None
+    schedule: Schedule,
+    steps: int,
+    *,
+    low: Probability | None = None,
+    high: Probability | None = None,
 ) -> Float64[np.ndarray, "steps"]:
     low, high = _ends(schedule, low, high)
     times = _time_at(schedule, np.linspace(log_snr(schedule, high), log_snr(schedule, low), steps))
@@ -262,12 +267,10 @@ def _karras(
     schedule: Schedule,
     steps: int,
     *,
-    rho: float = 7.0,
-    low: float | None = None,
-    high: float | None = None,
+    rho: Positive = 7.0,
+    low: Probability | None = None,
+    high: Probability | None = None,
 ) -> Float64[np.ndarray, "steps"]:
-    if rho <= 0:
-        raise InputError(f"grid 'karras' needs rho > 0, got {rho}")
     low, high = _ends(schedule, low, high)
     first, last = (np.exp(-log_snr(schedule, time) / 2) ** (1 / rho) for time in (high, low))
     times = _time_at(schedule, -2 * rho * np.log(np.linspace(first, last, steps)))
@@ -275,9 +278,9 @@ def _karras(
     return times
 
 
-def _shifted(schedule: Schedule, steps: int, *, shift: float = 3.0) -> Float64[np.ndarray, "steps"]:
-    if shift < 1:
-        raise InputError(f"grid 'shifted' needs shift >= 1, got {shift}")
+def _shifted(
+    schedule: Schedule, steps: int, *, shift: Annotated[float, at_least(1)] = 3.0
+) -> Float64[np.ndarray, "steps"]:
     # Where alpha(1) > 0 the ratio cannot grow beyond that of time 1, so the uniform times start
     # where it just fits.
     start = _time_at(schedule, log_snr(schedule, np.ones(1)) + 2 * np.log(shift))

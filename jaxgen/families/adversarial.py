@@ -2,9 +2,10 @@
 
 import jax.numpy as jnp
 
-from jaxgen import draws, networks
+from jaxgen import draws, networks, ranges
 from jaxgen.families import base
 from jaxgen.families.base import Family, named_key
+from jaxgen.ranges import Count
 
 OPTIONS = ("latent", "generator", "critic")  # of config.model
 OPTIONAL = ()
@@ -16,14 +17,18 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
     Outputs of `forward`: real, fake, real_score, fake_score, real_features, fake_features, critic,
     keys."""
     latent = model.latent
+    ranges.check("config.model.latent", Count, latent)
     generator = networks.build(
         **model.generator,
+        where="config.model.generator",
         image_shape=image_shape,
         outputs=image_shape[-1],
         num_classes=num_classes,
         dtype=dtype,
     )
-    critic = networks.build(**model.critic, num_classes=num_classes, dtype=dtype)
+    critic = networks.build(
+        where="config.model.critic", **model.critic, num_classes=num_classes, dtype=dtype
+    )
 
     def init(key, batch):
         label = base.batch_label(num_classes, batch)

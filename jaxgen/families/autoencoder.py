@@ -7,10 +7,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen import draws, networks
+from jaxgen import draws, networks, ranges
 from jaxgen.families import base
 from jaxgen.families.base import Family, LogProb, named_key
 from jaxgen.losses import elbo, likelihood
+from jaxgen.ranges import Count
 
 OPTIONS = ("latent", "likelihood", "encoder", "decoder", "critic")  # of config.model
 OPTIONAL = ("critic",)
@@ -36,14 +37,27 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
     reconstruction, log_weights (a closure K -> [K,B]), keys; with a critic also its outputs, where
     `fake` is decoded from the prior, and reconstruction_features."""
     latent, channels = model.latent, image_shape[-1]
-    observation = likelihood.build(**model.likelihood)
+    ranges.check("config.model.latent", Count, latent)
+    observation = likelihood.build(where="config.model.likelihood", **model.likelihood)
     common = {"num_classes": num_classes, "dtype": dtype}
     outputs = channels * (1 if observation.global_scale else observation.channels)
-    encoder = networks.build(**model.encoder, outputs=2 * latent, **common)
-    decoder = networks.build(**model.decoder, image_shape=image_shape, outputs=outputs, **common)
+    encoder = networks.build(
+        where="config.model.encoder", **model.encoder, outputs=2 * latent, **common
+    )
+    decoder = networks.build(
+        where="config.model.decoder",
+        **model.decoder,
+        image_shape=image_shape,
+        outputs=outputs,
+        **common,
+    )
     if observation.global_scale:
         decoder = WithGlobalScale(decoder)
-    critic = networks.build(**model.critic, **common) if model.get("critic") else None
+    critic = (
+        networks.build(where="config.model.critic", **model.critic, **common)
+        if model.get("critic")
+        else None
+    )
 
     def init(key, batch):
         label = base.batch_label(num_classes, batch)

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import draws, networks
+from jaxgen import draws, networks, ranges
 from jaxgen.diffusion import guidance, likelihood, prediction, sampler, schedule
 from jaxgen.errors import InputError
 from jaxgen.families import base
 from jaxgen.families.base import Family, LogProb, named_key
+from jaxgen.ranges import Fraction
 
 OPTIONS = ("schedule", "prediction", "label_dropout", "denoiser")  # of config.model
 OPTIONAL = ("label_dropout",)
@@ -43,14 +44,15 @@ def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.
     Outputs of `forward`: prediction, target, noise, x_t, x0_hat, time, and the closures
     weight(kind, **options) and variational_bound(). log_prob is the bound on the probability of the
     uint8 image."""
-    path = schedule.build(**model.schedule)
+    path = schedule.build(where="config.model.schedule", **model.schedule)
     kind, drop = model.prediction, model.get("label_dropout", 0.0)
-    if not 0.0 <= drop < 1.0:
-        raise InputError(f"config.model.label_dropout must lie in [0, 1), not {drop}")
+    ranges.check("config.model.label_dropout", Fraction, drop)
     prediction.coefficients(kind, 1.0, 0.0)  # an unknown name must not wait for the first step
     if path.steps is not None:
         prediction.check(kind, path, np.array([1.0, 0.0]))  # t = 1 is trained on
-    denoiser = networks.build(**model.denoiser, num_classes=num_classes, dtype=dtype)
+    denoiser = networks.build(
+        where="config.model.denoiser", **model.denoiser, num_classes=num_classes, dtype=dtype
+    )
 
     def init(key, batch):
         time = jnp.ones(batch["image"].shape[0])

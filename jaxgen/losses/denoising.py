@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxgen.ranges import Positive
+
 
 def denoising_loss(
     prediction: Float[Array, "B ..."],
@@ -17,7 +19,7 @@ def denoising_loss(
 # Terms
 
 
-def denoising(weighting: str = "simple", gamma: float | None = None):
+def denoising(weighting: str = "simple", gamma: Positive | None = None):
     """Squared error of the network's own prediction, weighted as `weighting` says: see
     diffusion.likelihood.weights, whose option `gamma` is passed on. Needs `prediction`, `target`
     and the closure `weight(kind, **options) -> [B]`."""

@@ -35,12 +35,13 @@ NETWORKS = {  # name -> (module, class); imported when asked for
 }
 
 
-def build(name: str, **options: Any) -> "nn.Module":
+def build(name: str, *, where: str = "", **options: Any) -> "nn.Module":
     """The network `name` with its attributes set from `options`.
 
     Lists become tuples and `dtype` may be a string ("bfloat16"). `dit` also takes `size="B/2"`,
-    which sets patch, width, depth and heads unless they are given as well. Raises InputError for an
-    unknown network, an option that it does not have, and one that it needs."""
+    which sets patch, width, depth and heads unless they are given as well. where: the field of the
+    config that describes it, for messages. Raises InputError for an unknown network, an option that
+    it does not have, and one that it needs."""
     if name not in NETWORKS:
         raise InputError(f"unknown network '{name}': {nearest(name, NETWORKS)}")
     file, class_name = NETWORKS[name]
@@ -52,4 +53,4 @@ def build(name: str, **options: Any) -> "nn.Module":
     }
     if "dtype" in options:
         options["dtype"] = importlib.import_module("jax.numpy").dtype(options["dtype"])
-    return call_with_options(f"the network '{name}'", getattr(module, class_name), options)
+    return call_with_options(where or f"the network '{name}'", getattr(module, class_name), options)

@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxgen.networks.convolution import Conv
 from jaxgen.networks.layers import (
+    ACTIVATIONS,
     Dropout,
     GroupNorm,
     SpectralConv,
@@ -23,6 +24,7 @@ from jaxgen.networks.layers import (
     zeros,
 )
 from jaxgen.networks.mlp import projection_score
+from jaxgen.ranges import Count, Fraction, Sizes, one_of
 
 
 class ResidualBlock(nn.Module):
@@ -34,7 +36,7 @@ class ResidualBlock(nn.Module):
     never stored."""
 
     channels: int
-    dropout: float = 0.0
+    dropout: Fraction = 0.0
     dtype: Any = jnp.float32
     train: bool = False
 
@@ -78,10 +80,10 @@ class ConvEncoder(nn.Module):
     then one Dense.
     """
 
-    outputs: int
-    channels: tuple[int, ...] = (32, 64, 128)
-    blocks: int = 1
-    dropout: float = 0.0
+    outputs: Count
+    channels: Sizes = (32, 64, 128)
+    blocks: Count = 1
+    dropout: Fraction = 0.0
     num_classes: int = 0
     dtype: Any = jnp.float32
 
@@ -117,10 +119,10 @@ class ConvDecoder(nn.Module):
     encoder; no output nonlinearity."""
 
     image_shape: tuple[int, int, int]
-    outputs: int | None = None
-    channels: tuple[int, ...] = (32, 64, 128)
-    blocks: int = 1
-    dropout: float = 0.0
+    outputs: Count | None = None
+    channels: Sizes = (32, 64, 128)
+    blocks: Count = 1
+    dropout: Fraction = 0.0
     num_classes: int = 0
     dtype: Any = jnp.float32
 
@@ -160,9 +162,9 @@ class ConvCritic(nn.Module):
     divided by sqrt(2) to keep their variance (Karras et al. 2020). A label enters by projection
     (Miyato & Koyama 2018)."""
 
-    channels: tuple[int, ...] = (32, 64, 128)
-    blocks: int = 1
-    activation: str = "leaky_relu"
+    channels: Sizes = (32, 64, 128)
+    blocks: Count = 1
+    activation: Annotated[str, one_of(ACTIVATIONS)] = "leaky_relu"
     spectral_norm: bool = False
     num_classes: int = 0
     dtype: Any = jnp.float32

@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxgen.errors import InputError, nearest
 from jaxgen.networks.layers import (
+    ACTIVATIONS,
     SpectralDense,
     TimeEmbedding,
     activation,
@@ -18,6 +19,7 @@ from jaxgen.networks.layers import (
     silu,
     zeros,
 )
+from jaxgen.ranges import Count, Frequencies, Whole, one_of
 
 NORMS = {"none": None, "layer": nn.LayerNorm, "rms": nn.RMSNorm}
 
@@ -30,8 +32,8 @@ class MLP(nn.Module):
     input. With `residual`, a layer as wide as its input is added to it."""
 
     hidden: tuple[int, ...]
-    activation: str
-    norm: str = "none"
+    activation: Annotated[str, one_of(ACTIVATIONS)]
+    norm: Annotated[str, one_of(NORMS)] = "none"
     residual: bool = False
     num_classes: int = 0
     dtype: Any = jnp.float32
@@ -61,10 +63,10 @@ class MLP(nn.Module):
 class MLPEncoder(nn.Module):
     """Image -> [B, outputs]."""
 
-    outputs: int
-    hidden: tuple[int, ...] = (300, 300)
-    activation: str = "relu"
-    norm: str = "none"
+    outputs: Count
+    hidden: tuple[Count, ...] = (300, 300)
+    activation: Annotated[str, one_of(ACTIVATIONS)] = "relu"
+    norm: Annotated[str, one_of(NORMS)] = "none"
     residual: bool = False
     num_classes: int = 0
     dtype: Any = jnp.float32
@@ -97,10 +99,10 @@ class MLPDecoder(nn.Module):
     """
 
     image_shape: tuple[int, int, int]
-    outputs: int | None = None
-    hidden: tuple[int, ...] = (300, 300)
-    activation: str = "relu"
-    norm: str = "none"
+    outputs: Count | None = None
+    hidden: tuple[Count, ...] = (300, 300)
+    activation: Annotated[str, one_of(ACTIVATIONS)] = "relu"
+    norm: Annotated[str, one_of(NORMS)] = "none"
     residual: bool = False
     num_classes: int = 0
     dtype: Any = jnp.float32
@@ -133,9 +135,9 @@ class MLPDecoder(nn.Module):
 class MLPCritic(nn.Module):
     """Image -> (score, hidden activations); a label enters by projection (Miyato & Koyama 2018)."""
 
-    hidden: tuple[int, ...] = (300, 300)
-    activation: str = "leaky_relu"
-    norm: str = "none"
+    hidden: tuple[Count, ...] = (300, 300)
+    activation: Annotated[str, one_of(ACTIVATIONS)] = "leaky_relu"
+    norm: Annotated[str, one_of(NORMS)] = "none"
     residual: bool = False
     spectral_norm: bool = False
     num_classes: int = 0
@@ -189,12 +191,12 @@ class MLPDenoiser(nn.Module):
     zero. The embedding that gives scale and shift is small, since on a flat image those projections
     would otherwise cost as much as the blocks."""
 
-    outputs: int | None = None
-    width: int = 512
-    depth: int = 4
-    expansion: int = 1
-    embedding: int = 128
-    activation: str = "silu"
+    outputs: Count | None = None
+    width: Count = 512
+    depth: Whole = 4
+    expansion: Count = 1
+    embedding: Frequencies = 128
+    activation: Annotated[str, one_of(ACTIVATIONS)] = "silu"
     num_classes: int = 0
     dtype: Any = jnp.float32
 

@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 import optax
 
+from jaxgen import ranges
 from jaxgen.errors import InputError, nearest
 from jaxgen.families.base import Family
 from jaxgen.losses import objective
+from jaxgen.ranges import Count
 from jaxgen.training import optimizer
 
 FIELDS = ("networks", "optimizer", "terms", "updates")  # of a player in the config
@@ -37,20 +39,22 @@ def build(config, family: Family) -> dict[str, Player]:
                 raise InputError(
                     f"config.players.{name} has no field '{field}': {nearest(field, FIELDS)}"
                 )
-        networks = tuple(spec.networks) or (name,)
+        ranges.check(f"config.players.{name}.networks", tuple[str, ...], spec.networks)
+        networks = spec.networks or (name,)
         for network in networks:
             if network not in family.networks:
                 raise InputError(
-                    f"players.{name}: no network '{network}': {nearest(network, family.networks)}"
+                    f"config.players.{name}: no network '{network}': {nearest(network, family.networks)}"
                 )
             if network in owner:
                 raise InputError(
                     f"network '{network}' belongs to both players {owner[network]} and {name}"
                 )
             owner[network] = name
-        if spec.updates < 1:
-            raise InputError(f"players.{name}.updates must be at least 1, not {spec.updates}")
-        optimiser, schedule = optimizer.build(spec.optimizer, config.train.steps * spec.updates)
+        ranges.check(f"config.players.{name}.updates", Count, spec.updates)
+        optimiser, schedule = optimizer.build(
+            spec.optimizer, config.train.steps * spec.updates, f"config.players.{name}.optimizer"
+        )
         players[name] = Player(
             networks, objective.build(name, spec.terms.to_dict()), optimiser, schedule, spec.updates
         )
