@@ -50,11 +50,12 @@ def load_systems(experiment) -> list[System]:
             "--config is a training config, not an experiment; see experiments/ and "
             "jaxgen.config.experiment"
         )
+    config_lib.check_fields(experiment, "evaluation.")
     mode = f":{experiment.mode}" if experiment.mode else ""
     systems: list[System] = []
     for entry in experiment.systems:
         spec = config_lib.system(entry) if isinstance(entry, str) else entry
-        config = config_lib.load(f"{spec['path']}{mode}", {})
+        config = config_lib.load(f"{config_lib.find(spec['path'], experiment.folder)}{mode}")
         for field, value in spec["overrides"].items():
             config_lib.override(config, field, value)
         if experiment.data_dir:

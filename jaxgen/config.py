@@ -5,36 +5,61 @@ A config file defines `get_config(mode="")` and returns a `ConfigDict` that star
 `mode` is what follows the colon in `--config=file.py:mode`; the mode `smoke` shrinks the run to
 seconds."""
 
+import ast
 import json
 import os
+import re
+import sys
 import traceback
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict, FieldReference, config_dict
 
+import jaxgen
+from jaxgen import files, ranges
 from jaxgen.errors import InputError, nearest
+from jaxgen.ranges import (
+    DISTINCT,
+    FILLED,
+    Count,
+    Rule,
+    Seed,
+    Whole,
+    above,
+    at_least,
+    below,
+    between,
+)
 
-# Fields that a resumed run may change: they do not alter what the finished steps computed.
+FORMAT = 2  # of a run's folder; raised when runs of the version before cannot be read any more
+
+# Fields that a resumed run may change: they do not alter what the finished steps computed. Whether
+# the data are the same is checked by what they are, not by where they lie.
 RESUMABLE = (
-    "name", "train.steps", "train.steps_per_dispatch", "train.log_every", "train.eval_every", "train.sample_every",
-    "data.data_dir", "data.pipeline", "data.device_bytes", "data.workers",
+    "name", "folder",
+    "train.steps", "train.steps_per_dispatch", "train.log_every", "train.eval_every",
+    "train.sample_every",
+    "data.source", "data.data_dir", "data.train", "data.validation", "data.test",
+    "data.pipeline", "data.device_bytes", "data.workers",
 )  # fmt: skip
 RESUMABLE_SECTIONS = ("checkpoint", "evaluation", "parallel", "sample")
 
-PIPELINES = ("auto", "device", "stream")
+OPEN = ("model", "players", "sample.options", "evaluation.log_prob")  # fields are the wiring's
 
 
 def default() -> ConfigDict:
-    """All fields that every experiment has."""
+    """All fields that every experiment has. What each of them may be stands in FIELDS."""
+    options = ConfigDict(type_safe=False)  # their types are those of what takes them
     return ConfigDict(
         dict(
             name="",  # how reports call the system
+            folder="",  # of the config file, where my_module:my_network is found; set by load
             seed=0,
             family="",  # the wiring: adversarial, autoencoder, diffusion
-            conditional=False,  # whether the networks see the class label
-            model=ConfigDict(),  # the wiring's own options: its networks and what binds them
-            players=ConfigDict(),  # name -> player(...)
+            conditional=FieldReference(False, field_type=object),  # networks see the class label
+            model=options.copy_and_resolve_references(),  # the wiring's: networks, what binds them
+            players=options.copy_and_resolve_references(),  # name -> player(...)
             order=(),  # players in order of update; empty: alphabetical
             simultaneous=False,  # all players step from the same parameters, keys and batch
             data=dict(
@@ -46,7 +71,9 @@ def default() -> ConfigDict:
                 validation="validation",
                 test="test",
                 flip=False,  # random horizontal flips in the train step
-                pipeline="auto",  # device: all images live there; stream: read in the background; auto: by device_bytes
+                # device: all images live there; stream: read in the background; auto: by
+                # device_bytes
+                pipeline="auto",
                 device_bytes=2 * 2**30,  # auto keeps up to so many bytes of images on each device
                 workers=4,  # processes that read and decode for a stream; 0: threads
             ),
@@ -54,49 +81,115 @@ def default() -> ConfigDict:
                 steps=0,
                 batch_size=0,
                 accumulate=1,  # micro-batches per update
-                steps_per_dispatch=10,  # train steps in one call of the compiled program, all that the host does in between
+                steps_per_dispatch=10,  # in one call of the compiled program, without the host
                 log_every=100,
                 eval_every=0,  # 0: never
                 sample_every=0,
             ),
             ema=dict(
-                rates=(
-                    0.999,
-                ),  # several averages at once; sampling uses the slowest (largest rate) unless told otherwise
+                # Several averages at once; sampling uses the slowest, of the largest rate, unless
+                # told otherwise.
+                rates=(0.999,),
                 networks=(),  # empty: all
             ),
             parallel=dict(
-                mode="jit",  # jit: over a mesh (data, fsdp); pmap: a whole copy of the state on every device
-                fsdp=1,  # so many devices share one copy of the state, each keeping a part; -1: all of them
-                fsdp_min_size=2
-                ** 16,  # parameters with fewer elements are not divided, but for rules
-                rules=(),  # (regular expression, (None or "fsdp" for each dimension)): how parameters are divided
+                # jit: over a mesh (data, fsdp); pmap: a whole copy of the state on every device
+                mode="jit",
+                fsdp=1,  # so many devices share one copy of the state, each keeping a part; -1: all
+                fsdp_min_size=2**16,  # smaller parameters are not divided, but for rules
+                # How parameters are divided: (regular expression, (None or "fsdp" for each
+                # dimension)).
+                rules=(),
             ),
             precision=dict(compute="float32"),  # or bfloat16; parameters and losses stay float32
             checkpoint=dict(
                 every=1000,
                 keep=3,
-                best="",  # a validation metric to minimise, e.g. validation/model/loss; empty: keep the latest only
+                # A validation metric to minimise, e.g. validation/model/loss; empty: keep the
+                # latest only.
+                best="",
             ),
             sample=dict(
                 num=64,
                 batch_size=256,
-                ema="",  # the average to sample from: a rate of config.ema.rates, none; empty: the slowest
-                options=ConfigDict(),  # the wiring's sampling options: steps, eta, guidance, ...
+                ema="",  # the average to sample from: a rate of ema.rates, none; empty: the slowest
+                options=options.copy_and_resolve_references(),  # the wiring's: steps, eta, ...
             ),
             evaluation=dict(
                 num=1000,  # samples per seed
                 seeds=(0, 1, 2),
-                split="test",  # of real images that samples are measured against: test, or train as published FIDs do
+                split="test",  # of real images: test, or train as published FIDs do
                 reference_images=0,  # so many of them; 0: all
-                features=(),  # classifier, pixels, inception64, ...768, 2048; empty: the first two, or pixels
+                # classifier, pixels, inception64, ...768, 2048; empty: the first two, or pixels
+                features=(),
                 inception="",  # the Inception network's weights; empty: $JAXGEN_INCEPTION
-                resize="tf1_bilinear",  # to Inception's 299 pixels: tf1_bilinear, pytorch_bilinear or pil_bicubic
+                # To Inception's 299 pixels: tf1_bilinear, pytorch_bilinear or pil_bicubic.
+                resize="tf1_bilinear",
                 log_prob_images=0,  # held-out images whose likelihood is measured; 0: none
-                log_prob=ConfigDict(),  # options of the wiring's log_prob: num_samples (autoencoder), num_times (diffusion)
+                # The wiring's: num_samples (autoencoder), num_times (diffusion).
+                log_prob=options.copy_and_resolve_references(),
             ),
         )
     )
+
+
+def _is_shape(sizes: tuple[int, ...]) -> bool:
+    return len(sizes) == 1 or len(sizes) == 3 and sizes[-1] in (1, 3, 4)
+
+
+SHAPE = Rule("(height, width, channels) with 1, 3 or 4 channels, or (dimensions,)", _is_shape)
+ALL_OR_SOME = Rule("of at least 1, or -1 for all", lambda x: x >= 1 or x == -1)
+RATE = Annotated[float, above(0), below(1)]
+AXES = tuple[Literal["fsdp"] | None, ...]
+
+FIELDS: dict[str, Any] = {  # what each field may be, those in sections that are OPEN apart
+    "name": str,
+    "folder": str,
+    "seed": Seed,
+    "family": str,
+    "conditional": bool | tuple[str, ...],
+    "order": tuple[str, ...],
+    "simultaneous": bool,
+    "data.source": str,
+    "data.data_dir": str | None,
+    "data.image_shape": Annotated[tuple[Count, ...], SHAPE],
+    "data.num_classes": Whole,
+    "data.train": str,
+    "data.validation": str,
+    "data.test": str,
+    "data.flip": bool,
+    "data.pipeline": Literal["auto", "device", "stream"],
+    "data.device_bytes": Annotated[int, at_least(0)],
+    "data.workers": Annotated[int, between(0, 1024)],
+    "train.steps": Count,
+    "train.batch_size": Count,
+    "train.accumulate": Count,
+    "train.steps_per_dispatch": Annotated[int, between(1, 10**6)],
+    "train.log_every": Count,
+    "train.eval_every": Whole,
+    "train.sample_every": Whole,
+    "ema.rates": Annotated[tuple[RATE, ...], DISTINCT],
+    "ema.networks": Annotated[tuple[str, ...], DISTINCT],
+    "parallel.mode": Literal["jit", "pmap"],
+    "parallel.fsdp": Annotated[int, ALL_OR_SOME, ranges.FITS],
+    "parallel.fsdp_min_size": Annotated[int, at_least(0)],
+    "parallel.rules": tuple[tuple[ranges.Regular, AXES], ...],
+    "precision.compute": Literal["float32", "bfloat16"],
+    "checkpoint.every": Count,
+    "checkpoint.keep": Count,
+    "checkpoint.best": str,
+    "sample.num": Count,
+    "sample.batch_size": Count,
+    "sample.ema": str,
+    "evaluation.num": Count,
+    "evaluation.seeds": Annotated[tuple[Seed, ...], FILLED, DISTINCT],
+    "evaluation.split": Literal["test", "train"],
+    "evaluation.reference_images": Whole,
+    "evaluation.features": tuple[str, ...],
+    "evaluation.inception": str,
+    "evaluation.resize": Literal["tf1_bilinear", "pytorch_bilinear", "pil_bicubic"],
+    "evaluation.log_prob_images": Whole,
+}
 
 
 def player(
@@ -139,13 +232,16 @@ def smoke(config: ConfigDict) -> ConfigDict:
 def load(path: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
     """The config of a file, `path` or `path:mode`, with dotted `overrides` applied.
 
-    Raises InputError for whatever goes wrong in the file, with its line.
+    From then on modules beside the file can be imported. Raises InputError for whatever goes wrong
+    in the file, with its line.
     """
     import importlib.util
 
-    file, _, mode = path.partition(":")
+    file, mode = _split_mode(os.path.expanduser(path))
     if not os.path.isfile(file):
         raise InputError(f"config file {file} does not exist")
+    folder = os.path.dirname(os.path.abspath(file))
+    _make_importable(folder)
     try:
         spec = importlib.util.spec_from_file_location(os.path.basename(file)[:-3], file)
         module = importlib.util.module_from_spec(spec)
@@ -168,16 +264,40 @@ def load(path: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
         raise InputError(
             f"config file {where}: {type(error).__name__}: {getattr(error, 'msg', error)}"
         ) from error
+    if not isinstance(config, ConfigDict):
+        raise InputError(f"config file {file}: get_config returns no ConfigDict")
+    if "folder" in config:
+        config.folder = folder
     for name, value in (overrides or {}).items():
         override(config, name, value)
     return config
 
 
-def override(config: ConfigDict, name: str, value: Any) -> None:
-    """Set the dotted field `name`. Raises InputError for an unknown field or a value of another
-    type.
-    """
-    parts, node = name.split("."), config
+def _split_mode(path: str) -> tuple[str, str]:
+    """("FILE.py", "MODE") of FILE.py:MODE; folders may have colons in their names as well."""
+    found = re.fullmatch(r"(.+\.py):([^:/\\]*)", path)
+    return (found[1], found[2]) if found else (path, "")
+
+
+def find(path: str, folder: str) -> str:
+    """`path` from here, or else from `folder` or one above it: how experiments name configs."""
+    while not os.path.isfile(_split_mode(os.path.expanduser(path))[0]) and folder:
+        beside = os.path.join(folder, path)
+        if os.path.isfile(_split_mode(beside)[0]):
+            return beside
+        folder = "" if folder == os.path.dirname(folder) else os.path.dirname(folder)
+    return path
+
+
+def _make_importable(folder: str) -> None:
+    """Let modules in `folder` be named as "my_module:my_network"; those installed come first."""
+    if folder and folder not in sys.path:
+        sys.path.append(folder)
+
+
+def _find(config: ConfigDict, name: str) -> tuple[ConfigDict, str, Any]:
+    """(section, field, present value) of a dotted name. Raises InputError for an unknown one."""
+    parts, section, node = name.split("."), config, config
     for depth, part in enumerate(parts):
         if not isinstance(node, ConfigDict) or part not in node:
             here = ".".join(["config", *parts[:depth]])
@@ -185,14 +305,63 @@ def override(config: ConfigDict, name: str, value: Any) -> None:
             raise InputError(
                 f"config has no field '{name}': {here} has no '{part}' ({nearest(part, known)})"
             )
-        parent, node = node, node[part]
+        section, node = node, node[part]
+    return section, parts[-1], node
+
+
+def _is_open(name: str) -> bool:
+    return any(name.startswith(f"{section}.") for section in OPEN)
+
+
+def override(config: ConfigDict, name: str, value: Any) -> None:
+    """Set the dotted field `name`. Lists become tuples.
+
+    A field of an open section may get a value of another type, such as a number in place of a word:
+    what takes it checks it. Raises InputError for an unknown field, and for a value that a field
+    cannot have.
+    """
+    section, field, old = _find(config, name)
+    value = _tuples(value)
+    weight = _is_open(name) and field == "weight"  # a number or {init, end, steps}
+    if isinstance(old, ConfigDict) and not (_is_open(name) and isinstance(value, dict) or weight):
+        raise InputError(f"config.{name} is a section; set one of its fields ({', '.join(old)})")
+    if name in FIELDS:
+        ranges.check(f"config.{name}", FIELDS[name], value)
+    elif not isinstance(value, bool | int | float | str | tuple | dict | None):
+        raise InputError(f"config.{name} cannot be a {type(value).__name__}: {value!r}")
+    if isinstance(old, float) and type(value) is int:
+        value = float(value) if abs(value) < 2**63 else value
+    with section.ignore_type():
+        section[field] = ConfigDict(value, type_safe=False) if isinstance(value, dict) else value
+
+
+BOOLS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+
+
+def parse(text: str, hint: Any, old: Any) -> Any:
+    """The value that a user's `text` means for a field of the type `hint`, None where that is not
+    known, and the value `old`: a Python literal, or else the text itself."""
+    if ranges.is_text(hint):
+        return None if text == "None" and ranges.allows(hint, type(None)) else text
+    word = text.strip().lower()
+    if word in ("true", "false") or word in BOOLS and isinstance(old, bool):
+        return BOOLS[word]
     try:
-        parent[parts[-1]] = tuple(value) if isinstance(value, list) else value
-    except TypeError:
-        kind = type(node).__name__
-        raise InputError(
-            f"config field '{name}' is a {kind}; {value!r} is a {type(value).__name__}"
-        ) from None
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+def apply(config: ConfigDict, assignments: Iterable[str]) -> ConfigDict:
+    """The config with assignments "train.steps=5" of a command line made, one after the other; a
+    name alone makes a boolean field True."""
+    for assignment in assignments:
+        name, given, text = assignment.partition("=")
+        _, _, old = _find(config, name)
+        if not given and not isinstance(old, bool):
+            raise InputError(f"--config.{name} needs a value: --config.{name}=VALUE")
+        override(config, name, parse(text, FIELDS.get(name), old) if given else True)
+    return config
 
 
 def to_json(config: ConfigDict) -> str:
@@ -208,7 +377,11 @@ def _tuples(value):
 
 def from_json(text: str) -> ConfigDict:
     """A config back from `to_json`; lists become tuples again."""
-    config = ConfigDict(_tuples(json.loads(text)))
+    return _from_plain(json.loads(text))
+
+
+def _from_plain(tree: Mapping[str, Any]) -> ConfigDict:
+    config = ConfigDict(_tuples(tree))
     if "data" in config and config.data.get("data_dir", "") is None:
         del config.data["data_dir"]  # JSON does not know the type of a field that is not set
         config.data.data_dir = config_dict.placeholder(str)
@@ -216,19 +389,30 @@ def from_json(text: str) -> ConfigDict:
 
 
 def read(workdir: str) -> ConfigDict:
-    """The config saved in a run's folder. Raises InputError when there is none."""
+    """The config saved in a run's folder; modules beside the file that it came from can be imported
+    again. Raises InputError when there is none, or one of another format.
+    """
     path = os.path.join(workdir, "config.json")
     try:
         with open(path) as file:
-            config = from_json(file.read())
-            _fill(config, default())
-            return config
+            tree = json.load(file)
+        found, version = tree.pop("format", 1), tree.pop("jaxgen", "0.1")
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist: {workdir} is not the --workdir of a run"
         ) from None
-    except ValueError as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise InputError(f"{path} is not a saved config ({error})") from None
+    if found != FORMAT:
+        raise InputError(
+            f"{workdir} holds a run of jaxgen {version} (format {found}), and this is "
+            f"{jaxgen.__version__} (format {FORMAT}): use that version for it, or train again in "
+            f"another --workdir"
+        )
+    config = _from_plain(tree)
+    _fill(config, default())
+    _make_importable(config.folder)
+    return config
 
 
 def _fill(config: ConfigDict, reference: ConfigDict) -> None:
@@ -241,16 +425,11 @@ def _fill(config: ConfigDict, reference: ConfigDict) -> None:
 
 
 def write(config: ConfigDict, workdir: str) -> None:
-    """Save the config beside its run, atomically."""
+    """Save the config beside its run, atomically, with the package's version and format."""
+    about = {"format": FORMAT, "jaxgen": jaxgen.__version__}
+    text = json.dumps({**about, **config.to_dict()}, indent=2, sort_keys=True) + "\n"
     os.makedirs(workdir, exist_ok=True)
-    path = os.path.join(workdir, "config.json")
-    with open(f"{path}.tmp", "w") as file:
-        file.write(to_json(config) + "\n")
-        file.flush()
-        os.fsync(
-            file.fileno()
-        )  # else a power cut could leave an empty file under the new name, and no resuming
-    os.replace(f"{path}.tmp", path)
+    files.replace(os.path.join(workdir, "config.json"), text.encode())
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -273,18 +452,18 @@ def differences(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
 
 
 def experiment(**fields: Any) -> ConfigDict:
-    """A set of systems to compare, for a file in experiments/: `fields` in place of the defaults."""
+    """A set of systems to compare, for a file in experiments/; `fields` replace the defaults."""
     config = ConfigDict(
         dict(
             title="",
+            folder="",  # of the file; set by load
             question="",  # what the comparison is to answer, in plain words
             systems=(),  # config files, or system(...) for variants of one
             mode="",  # the mode that each of them is loaded in
-            axis=dict(
-                name="", log=False
-            ),  # what the `value` of a system is, where systems differ in one number
+            # What the `value` of a system is, where systems differ in one number.
+            axis=dict(name="", log=False),
             data_dir=config_dict.placeholder(str),  # where tfds looks, for all of them
-            evaluation=default().evaluation,  # in place of each system's own, so that all are measured alike
+            evaluation=default().evaluation,  # in place of each system's own: all alike
         )
     )
     config.update(fields)
@@ -317,9 +496,7 @@ def check(config: ConfigDict) -> None:
     for name in config:
         if name not in reference:
             raise InputError(f"config has no field '{name}': {nearest(name, reference)}")
-    for name in ("steps", "batch_size", "accumulate", "steps_per_dispatch", "log_every"):
-        if config.train[name] < 1:
-            raise InputError(f"config.train.{name} must be at least 1, not {config.train[name]}")
+    check_fields(config)
     if config.train.batch_size % config.train.accumulate:
         raise InputError(
             f"config.train.batch_size {config.train.batch_size} cannot be divided into "
@@ -327,6 +504,9 @@ def check(config: ConfigDict) -> None:
         )
     if not config.players:
         raise InputError("config.players is empty: name at least one player")
+    for name, value in config.players.items():
+        if not isinstance(value, ConfigDict):
+            raise InputError(f"config.players.{name} must be made by player(...), not {value!r}")
     if config.order and sorted(config.order) != sorted(config.players):
         raise InputError(
             f"config.order {tuple(config.order)} must name each of the players "
@@ -334,17 +514,17 @@ def check(config: ConfigDict) -> None:
         )
     if config.conditional and not config.data.num_classes:
         raise InputError("config.conditional needs config.data.num_classes")
-    if config.data.pipeline not in PIPELINES:
+    averages = ("none", *map(str, config.ema.rates))
+    if config.sample.ema and config.sample.ema not in averages:
         raise InputError(
-            f"config.data.pipeline '{config.data.pipeline}' is unknown: "
-            f"{nearest(config.data.pipeline, PIPELINES)}"
+            f"config.sample.ema '{config.sample.ema}' is no average of this system: "
+            f"{nearest(config.sample.ema, averages)}"
         )
-    for name in ("device_bytes", "workers"):
-        if config.data[name] < 0:
-            raise InputError(f"config.data.{name} must not be negative, got {config.data[name]}")
-    if any(not 0.0 < rate < 1.0 for rate in config.ema.rates):
-        raise InputError(
-            f"config.ema.rates must lie between 0 and 1, not {tuple(config.ema.rates)}"
-        )
-    if config.checkpoint.every < 1 or config.checkpoint.keep < 1:
-        raise InputError("config.checkpoint.every and config.checkpoint.keep must be at least 1")
+
+
+def check_fields(config: ConfigDict, section: str = "") -> None:
+    """Raises InputError unless the fields, or those of a section such as "evaluation.", are what
+    FIELDS says."""
+    for name, hint in FIELDS.items():
+        if name.startswith(section):
+            ranges.check(f"config.{name}", hint, _find(config, name)[2])

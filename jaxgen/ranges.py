@@ -160,3 +160,22 @@ def words(hint: Any) -> str:
     if hint is None or hint is type(None):
         return "None"
     return plain.get(hint) or f"a {getattr(hint, '__name__', hint)}"
+
+
+def is_text(hint: Any) -> bool:
+    """Whether every value of the type but None is a string."""
+    members = get_args(hint) if _is_union(hint) else (hint,)
+    texts = [member for member in members if member is not type(None)]
+    return bool(texts) and all(
+        member is str
+        or get_origin(member) is Annotated
+        and get_args(member)[0] is str
+        or get_origin(member) is Literal
+        and all(isinstance(x, str) for x in get_args(member))
+        for member in texts
+    )
+
+
+def allows(hint: Any, kind: type) -> bool:
+    """Whether a type is `kind`, or a union that has it."""
+    return hint is kind or _is_union(hint) and kind in get_args(hint)

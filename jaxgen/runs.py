@@ -28,8 +28,7 @@ class Run(NamedTuple):
 def open_run(workdir: str, ema: str = "", step: int | None = None, config=None) -> Run:
     """The newest readable checkpoint in `workdir`, or the one of `step`.
 
-    ema: a rate such as "0.999", "none" for the raw parameters, or "" for the slowest rate that the
-    run has.
+    ema: a rate such as "0.999", "none" for the raw parameters, or "" for config.sample.ema.
     config: in place of the saved one, from which it may differ in what a resumed run may change.
     Raises InputError when there is no run, no checkpoint, or no such average.
     """
@@ -47,6 +46,7 @@ def open_run(workdir: str, ema: str = "", step: int | None = None, config=None) 
     checkpoints.close()
     if restored is None:
         raise InputError(f"no checkpoints in {workdir}: train first, or give another --workdir")
+    ema = ema or config.sample.ema
     rate = state.chosen_rate(restored, {"": "slowest", "none": None}.get(ema, ema))
     return Run(
         config, family, jax.device_put(state.variables(restored, rate)), int(restored.step), rate

@@ -1,0 +1,109 @@
+"""What commands share: flags, the config that a command line means, and what is printed."""
+
+import sys
+from functools import partial
+
+from absl import flags
+
+from jaxgen import files
+from jaxgen.errors import InputError
+
+boolean = partial(partial, flags.DEFINE_bool)
+floating = partial(partial, flags.DEFINE_float)
+integer = partial(partial, flags.DEFINE_integer)
+listed = partial(partial, flags.DEFINE_list)
+several = partial(partial, flags.DEFINE_multi_string)
+text = partial(partial, flags.DEFINE_string)
+
+
+class _Path(flags.ArgumentParser):
+    def parse(self, argument: str) -> str:
+        return files.expand(argument)
+
+
+class _Paths(flags.ListParser):
+    def parse(self, argument: str) -> list[str]:
+        return [files.expand(path) for path in super().parse(argument)]
+
+
+def path(name: str, default: str | None, help: str):
+    """A flag that names a file or folder: ~ is the user's."""
+    return partial(flags.DEFINE, _Path(), name, default, help)
+
+
+def paths(name: str, default: list[str] | None, help: str):
+    """A flag that names several, with commas between them."""
+    return partial(flags.DEFINE, _Paths(), name, default, help)
+
+
+FIELD = "config.FIELD"  # the flag that `arguments.parse` gathers all --config.SOME.FIELD=VALUE in
+ALL = (
+    partial(flags.DEFINE_bool, "help", False, "show this help", short_name="h"),
+    path("workdir", None, "folder of the run"),
+    boolean("progress", True, "show a progress bar"),
+)
+CONFIG = (
+    text("config", None, "config file, FILE.py or FILE.py:MODE"),
+    several(FIELD, [], "sets a field of the config, as --config.train.steps=500"),
+)
+RUN = (  # of commands on a run that exists
+    several(FIELD, [], "sets a field that needs no training, of evaluation or sample"),
+    integer("checkpoint", None, "step of the checkpoint (default: the newest)"),
+    integer("num", None, "number of samples (default: the config's)", lower_bound=1),
+    integer("steps", None, "sampler steps", lower_bound=1),
+    floating("eta", None, "sampler noise: 0 is DDIM, 1 is DDPM", lower_bound=0.0, upper_bound=1.0),
+    floating("guidance", None, "classifier-free guidance weight, 1 is none"),
+    text("ema", "", "average to use: a rate, or none (default: config.sample.ema)"),
+)
+
+
+def need(values: flags.FlagValues, *names: str) -> None:
+    """Raises InputError where one of these flags is missing."""
+    for name in names:
+        if not getattr(values, name):
+            raise InputError(f"--{name} is needed; see jaxgen --help")
+
+
+def refuse(values: flags.FlagValues, where: str, *names: str) -> None:
+    """A flag that would be ignored is an error."""
+    for name in names:
+        if values[name].present:
+            raise InputError(f"--{name} has no meaning {where}; see jaxgen --help")
+
+
+def file_config(values: flags.FlagValues):
+    """The config of the file that --config names, with the fields that the command line sets."""
+    from jaxgen import config
+
+    return config.apply(config.load(values.config), values[FIELD].value)
+
+
+def open_run(values: flags.FlagValues):
+    """The run in --workdir, its config with the fields that the command line sets."""
+    from jaxgen import config, runs, sampling
+
+    changed = config.apply(config.read(values.workdir), values[FIELD].value)
+    config.check(changed)
+    run = runs.open_run(values.workdir, values.ema, values.checkpoint, changed)
+    given = {name: values[name].value for name in ("steps", "eta", "guidance")}
+    given = {name: value for name, value in given.items() if value is not None}
+    run.config.sample.options.update(sampling.check_options(run.family, given))
+    return run
+
+
+_PLAIN = str.maketrans({"±": "+-", "∞": "-infinity", "é": "e", "…": "..."})
+
+
+def printable(line: str) -> str:
+    """`line` in letters that standard output can take."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        line.encode(encoding)
+        return line
+    except UnicodeEncodeError:
+        return line.translate(_PLAIN).encode(encoding, "replace").decode(encoding)
+
+
+def say(line: str) -> None:
+    """Print a line in whatever encoding standard output has."""
+    print(printable(line))

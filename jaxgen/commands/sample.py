@@ -1,0 +1,49 @@
+"""Draw samples of a trained system: a PNG grid and an npz (arr_0, uint8 NHWC)."""
+
+import os
+
+from jaxgen import files
+from jaxgen.commands.common import RUN, integer, need, open_run, path, say
+
+FLAGS = (
+    *RUN,
+    integer("seed", 0, "sample i depends on it and i alone", lower_bound=0, upper_bound=2**64 - 1),
+    integer("label", None, "class of all samples (default: the classes in turn)"),
+    integer("batch_size", None, "samples at once (default: the config's)", lower_bound=1),
+    path("out", None, "writes OUT.png and OUT.npz (default: WORKDIR/samples/seed_SEED)"),
+)
+
+
+def run(values) -> int:
+    import numpy as np
+
+    from jaxgen.sampling import balanced_labels, generate, sampler
+    from jaxgen.training import logging
+
+    need(values, "workdir")
+    opened = open_run(values)
+    config = opened.config
+    num = values.num or config.sample.num
+    labels = balanced_labels(
+        num, config.data.num_classes if config.conditional else 0, values.label
+    )
+    draw = sampler(opened.family, config.sample.options)
+    out = values.out or os.path.join(values.workdir, "samples", f"seed_{values.seed}")
+    stem, extension = os.path.splitext(out)
+    stem = stem if extension in (".png", ".npz") else out
+    grid, arrays = (files.writable(f"{stem}.{kind}") for kind in ("png", "npz"))
+    with logging.progress_bar(num, 0, "samples", values.progress, unit="image") as bar:
+        images = generate(
+            draw,
+            opened.variables,
+            num,
+            seed=values.seed,
+            batch_size=values.batch_size or config.sample.batch_size,
+            labels=labels,
+            progress=bar.update,
+        )
+    kept = {"arr_0": images} if labels is None else {"arr_0": images, "arr_1": labels}
+    files.replace(arrays, lambda file: np.savez_compressed(file, **kept))
+    logging.write_png(grid, images[:1024])
+    say(f"{num} samples of step {opened.step}: {grid} {arrays}")
+    return 0
