@@ -309,8 +309,13 @@ def _find(config: ConfigDict, name: str) -> tuple[ConfigDict, str, Any]:
     return section, parts[-1], node
 
 
+def value(config: ConfigDict, name: str) -> Any:
+    """The value of a dotted field. Raises InputError for an unknown one."""
+    return _find(config, name)[2]
+
+
 def _is_open(name: str) -> bool:
-    return any(name.startswith(f"{section}.") for section in OPEN)
+    return any(f"{name}.".startswith(f"{section}.") for section in OPEN)
 
 
 def override(config: ConfigDict, name: str, value: Any) -> None:
@@ -331,7 +336,8 @@ def override(config: ConfigDict, name: str, value: Any) -> None:
         raise InputError(f"config.{name} cannot be a {type(value).__name__}: {value!r}")
     if isinstance(old, float) and type(value) is int:
         value = float(value) if abs(value) < 2**63 else value
-    with section.ignore_type():
+    with section.unlocked():
+        del section[field]  # or the old value's type would hold
         section[field] = ConfigDict(value, type_safe=False) if isinstance(value, dict) else value
 
 
@@ -357,7 +363,7 @@ def apply(config: ConfigDict, assignments: Iterable[str]) -> ConfigDict:
     name alone makes a boolean field True."""
     for assignment in assignments:
         name, given, text = assignment.partition("=")
-        _, _, old = _find(config, name)
+        old = value(config, name)
         if not given and not isinstance(old, bool):
             raise InputError(f"--config.{name} needs a value: --config.{name}=VALUE")
         override(config, name, parse(text, FIELDS.get(name), old) if given else True)
@@ -527,4 +533,4 @@ def check_fields(config: ConfigDict, section: str = "") -> None:
     FIELDS says."""
     for name, hint in FIELDS.items():
         if name.startswith(section):
-            ranges.check(f"config.{name}", hint, _find(config, name)[2])
+            ranges.check(f"config.{name}", hint, value(config, name))

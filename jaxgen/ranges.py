@@ -85,7 +85,8 @@ def check(name: str, hint: Any, value: Any) -> None:
     inner, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if not _fits(inner, value):
         known = get_args(inner) if get_origin(inner) is Literal else ()
-        near = f": {nearest(str(value), known)}" if known else ""
+        close = nearest(str(value), known) if known else ""
+        near = f": {close}" if close.startswith("did you mean") else ""
         raise InputError(f"{name} must be {words(hint)}, not {value!r}{near}")
     if inner is int and not -(2**63) <= value < 2**64:
         raise InputError(f"{name} must be an integer of at most 64 bits, not {value}")

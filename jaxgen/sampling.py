@@ -3,7 +3,7 @@ the seed and i.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +12,17 @@ from jaxtyping import Int, UInt8
 
 from jaxgen import programs, ranges
 from jaxgen.data import to_uint8
+from jaxgen.diffusion.schedule import GRIDS
 from jaxgen.errors import InputError, nearest
 from jaxgen.families.base import Family, Variables
-from jaxgen.ranges import Count, Interval, Probability
+from jaxgen.ranges import Count, Interval, Probability, one_of
 
 Progress = Callable[[int], None]
 
 
 OPTIONS = {  # what sampling options may be, of whatever family has them
     "steps": Count,
+    "grid": Annotated[str, one_of(GRIDS)],
     "eta": Probability,
     "variance": Literal["posterior", "beta"],
     "guidance": float,

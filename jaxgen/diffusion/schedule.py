@@ -33,7 +33,7 @@ class Schedule(NamedTuple):
     steps: int | None
 
 
-def build(name: str, *, where: str = "", **options: Any) -> Schedule:
+def build(name: str = "", *, where: str = "", **options: Any) -> Schedule:
     """The schedule called `name`; where: the field of the config that describes it, for messages.
 
     - `linear` (steps=1000, start=1e-4, end=0.02, zero_terminal_snr=False): Ho et al. 2020, section
@@ -45,7 +45,7 @@ def build(name: str, *, where: str = "", **options: Any) -> Schedule:
 
     `zero_terminal_snr` rescales the discrete ones by Algorithm 1 of Lin et al. 2024, so that
     alpha(1) = 0. Raises InputError for an unknown name or option."""
-    factory = known(SCHEDULES, "schedule", name)
+    factory = known(SCHEDULES, f"schedule of {where}" if where else "schedule", name)
     return call_with_options(where or f"schedule '{name}'", factory, options)
 
 

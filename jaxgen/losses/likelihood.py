@@ -164,10 +164,10 @@ _LIKELIHOODS = {
 }
 
 
-def build(name: str, *, where: str = "", **options) -> Likelihood:
+def build(name: str = "", *, where: str = "", **options) -> Likelihood:
     """The observation model called `name`. where: the field of the config that describes it, for
     messages. Raises InputError for a name or an option that does not exist.
     """
-    return call_with_options(
-        where or f"likelihood '{name}'", lookup(_LIKELIHOODS, "likelihood", name), options
-    )
+    what = f"likelihood of {where}" if where else "likelihood"
+    factory = lookup(_LIKELIHOODS, what, name)
+    return call_with_options(where or f"likelihood '{name}'", factory, options)

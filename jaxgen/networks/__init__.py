@@ -35,7 +35,7 @@ NETWORKS = {  # name -> (module, class); imported when asked for
 }
 
 
-def build(name: str, *, where: str = "", **options: Any) -> "nn.Module":
+def build(name: str = "", *, where: str = "", **options: Any) -> "nn.Module":
     """The network `name` with its attributes set from `options`.
 
     Lists become tuples and `dtype` may be a string ("bfloat16"). `dit` also takes `size="B/2"`,
@@ -43,7 +43,8 @@ def build(name: str, *, where: str = "", **options: Any) -> "nn.Module":
     config that describes it, for messages. Raises InputError for an unknown network, an option that
     it does not have, and one that it needs."""
     if name not in NETWORKS:
-        raise InputError(f"unknown network '{name}': {nearest(name, NETWORKS)}")
+        what = f"network of {where}" if where else "network"
+        raise InputError(f"unknown {what} '{name}': {nearest(str(name), NETWORKS)}")
     file, class_name = NETWORKS[name]
     module = importlib.import_module(f"{__name__}.{file}")
     if name == "dit" and "size" in options:
