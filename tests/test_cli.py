@@ -104,16 +104,7 @@ def test_help_of_a_command_lists_its_flags(command, capsys):
 
 def test_train_says_what_it_does(config, tmp_path, capfd):
     command = ["train", f"--config={config}", f"--workdir={tmp_path}"]
-    assert (
-        cli.main(
-            [
-                *command,
-                "--config.train.steps=2",
-                "--config.checkpoint.keep=2",
-            ]
-        )
-        == 0
-    )
+    assert cli.main([*command, "--config.train.steps=2", "--config.checkpoint.keep=2"]) == 0
     out, error = capfd.readouterr()
     assert "denoiser/" in out and re.search(r"Total: [\d,]+ -- [\d,]+ bytes", out)
     assert out.splitlines()[-1] == f"finished at step 2: {tmp_path}"
@@ -124,15 +115,11 @@ def test_train_says_what_it_does(config, tmp_path, capfd):
     saved = json.loads((tmp_path / "config.json").read_text())
     assert (
         saved["train"]["steps"] == 2
-        and saved["checkpoint"]["keep"] == 2 and saved["format"] == config_lib.FORMAT
+        and saved["checkpoint"]["keep"] == 2
+        and saved["format"] == config_lib.FORMAT
     )
 
-    assert (
-        cli.main(
-            [*command, "--config.checkpoint.keep=2", "--noprogress"]
-        )
-        == 0
-    )
+    assert cli.main([*command, "--config.checkpoint.keep=2", "--noprogress"]) == 0
     out, error = capfd.readouterr()
     first, cost, last = out.splitlines()
     assert (first, last) == (f"resuming {tmp_path} from step 2", f"finished at step 4: {tmp_path}")
