@@ -691,27 +691,6 @@ def test_an_earlier_file_outlives_a_full_disk(run, fails, monkeypatch, tmp_path)
     assert sorted(os.listdir(tmp_path)) == ["x.npz", "x.png"]
 
 
-def test_modules_beside_the_config_are_found_by_every_command(config, fails, tmp_path):
-    project, workdir = tmp_path / "project", tmp_path / "run"
-    project.mkdir()
-    (project / "terms_of_my_own.py").write_text(
-        "from jaxgen.losses.denoising import denoising\n\n\n"
-        "def mine(strength: float = 1.0):\n"
-        "    term = denoising()\n"
-        "    return lambda outputs: strength * term(outputs)\n"
-    )
-    text = Path(config).read_text()
-    mine = text.replace("denoising=dict()", 'mine=dict(term="terms_of_my_own:mine", strength=2.0)')
-    (project / "own.py").write_text(mine.replace("steps=4", "steps=1"))
-    line = [f"--config={project / 'own.py'}", f"--workdir={workdir}", "--noprogress"]
-    assert cli.main(["train", *line]) == 0
-    wrong = "--config.players.denoiser.terms.mine={'term': 'terms_of_my_own:mine', 'strenth': 1}"
-    assert "terms.mine has no option 'strenth'" in fails("train", *line, wrong)
-    sys.path.remove(str(project))  # as in another process
-    del sys.modules["terms_of_my_own"]
-    assert cli.main(["sample", f"--workdir={workdir}", "--num=1", "--noprogress"]) == 0
-
-
 def test_tables_are_printed_in_letters_that_the_terminal_has(monkeypatch):
     import io
 

@@ -1,6 +1,7 @@
 """Configs: what a user may change, and what is said when it cannot be."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -51,6 +52,14 @@ def test_load_applies_the_mode_and_dotted_overrides(file):
         3,
     )
     config_lib.check(changed)
+
+
+def test_an_experiment_finds_its_configs_from_any_folder(file, tmp_path, monkeypatch):
+    (tmp_path / "experiments" / "deep").mkdir(parents=True)
+    monkeypatch.chdir("/")
+    folder = str(tmp_path / "experiments" / "deep")
+    assert config_lib.find("vae.py:smoke", folder) == f"{file}:smoke"
+    assert config_lib.find("none.py", str(tmp_path)) == "none.py"
 
 
 def test_a_file_that_does_not_exist_is_named(tmp_path):
@@ -174,6 +183,31 @@ def test_a_folder_without_a_readable_config_is_named(tmp_path):
         config_lib.read(str(tmp_path))
 
 
+def test_modules_beside_the_config_are_found_also_from_the_folder_of_the_run(file, tmp_path):
+    """train and compare load the file; sample and evaluate read what was saved of it."""
+    from jaxgen import families
+    from jaxgen.training import players
+
+    (tmp_path / "terms_of_my_own.py").write_text(
+        "from jaxgen.ranges import Positive\n\n\n"
+        "def mine(strength: Positive = 1.0):\n"
+        "    return lambda outputs: strength * outputs['latent'].sum(axis=-1)\n"
+    )
+    mine = "{'mine': {'term': 'terms_of_my_own:mine', 'strength': 2.0}}"
+    config = config_lib.load(file)
+    config_lib.apply(config, [f"players.model.terms={mine}"])
+    config_lib.write(config, str(tmp_path / "run"))
+    for _ in range(2):
+        (row,) = players.build(config, families.build(config))["model"].rows
+        assert float(row.term({"latent": np.ones((1, 3))})[0]) == 6.0
+        sys.path.remove(str(tmp_path))  # as in another process
+        del sys.modules["terms_of_my_own"]
+        config = config_lib.read(str(tmp_path / "run"))
+    config_lib.apply(config, ["players.model.terms.mine.strength=0"])
+    with pytest.raises(InputError, match=r"^config\.players\.model\.terms\.mine\.strength must be"):
+        players.build(config, families.build(config))
+
+
 @pytest.mark.parametrize(
     ("about", "made"),
     [
@@ -267,7 +301,10 @@ ODD = {  # values of the right type or of another that make no sense
     "parallel.mode": ("jitt",),
     "parallel.fsdp": ("0", "-2", "x"),
     "parallel.fsdp_min_size": ("-1",),
-    "parallel.rules": ("('a',)", "a", "(('(',('fsdp',)),)", "(('a',('data',)),)", "(('a','fsdp'),)"),
+    "parallel.rules": (
+        "('a',)", "a", "(('(',('fsdp',)),)", "(('a',('data',)),)",
+        "(('a','fsdp'),)",
+    ),
     "precision.compute": ("float16", "5"),
     "checkpoint.every": ("0",),
     "checkpoint.keep": ("0", "-1"),
@@ -334,9 +371,10 @@ PARTS = {
         "remat": ("ful", 2),
     },
     "dit": {
-        "heads": (0, -1), "patch": (0, -2), "depth": (-1,), "width": (6, 0, 10**12), "mlp_ratio": (0.0,),
+        "heads": (0, -1), "patch": (0, -2), "depth": (-1,), "width": (6, 0, 10**12),
+        "mlp_ratio": (0.0,),
     },
-    "mlp_denoiser": {"width": (0, -3, 1.5), "depth": (-1,), "embedding": (0, 3, 2), "expansion": (0,)},
+    "mlp_denoiser": {"width": (0, -3, 1.5), "depth": (-1,), "embedding": (0, 3, 2)},
     "mlp_critic": {"hidden": ((0,),), "spectral_norm": (2,)},
     "conv_critic": {"channels": ((),), "blocks": (0,), "activation": ("x",)},
     "linear": {"steps": (0, -1, 10**10, 1.5), "start": (0.0, -1.0), "end": (np.nan,)},

@@ -27,7 +27,7 @@ FLAGS = (
     listed("features", [], "extractors for --samples: classifier, pixels, inception768, ..."),
     path("inception", "", "Inception weights (default: $JAXGEN_INCEPTION)"),
     text("resize", "tf1_bilinear", "for Inception: tf1_bilinear, pytorch_bilinear or pil_bicubic"),
-    path("out", None, "writes OUT.json, of a run also OUT_seed_0.npz, ... (default: see README)"),
+    path("out", None, "writes OUT.json, of a run also OUT_seed_0.npz, ..."),
 )
 ONLY_SAMPLES = ("reference", "split", "data_dir", "features", "inception", "resize")
 ONLY_RUN = ("workdir", "checkpoint", "steps", "eta", "guidance", "ema", FIELD)
