@@ -63,7 +63,8 @@ def listing(module: ModuleType) -> list[str]:
     lines = []
     for name in names(module):
         flag = values[name]
-        kind = {"config": "FILE", common.FIELD: "VALUE"}.get(name, flag.flag_type().split()[0].upper())
+        kind = flag.flag_type().split()[0].upper()
+        kind = {"config": "FILE", common.FIELD: "VALUE"}.get(name, kind)
         form = f"--[no]{name}" if flag.boolean else f"--{name}={kind}"
         lines.append(f"  {form:<28}{flag.help}")
     return lines

@@ -45,12 +45,7 @@ def folder_name(name: str) -> str:
 
 def load_systems(experiment) -> list[System]:
     """The experiment's systems, their overrides applied, all checked before any is trained."""
-    if "systems" not in experiment:
-        raise InputError(
-            "--config is a training config, not an experiment; see experiments/ and "
-            "jaxgen.config.experiment"
-        )
-    config_lib.check_fields(experiment, "evaluation.")
+    config_lib.check_experiment(experiment)
     mode = f":{experiment.mode}" if experiment.mode else ""
     systems: list[System] = []
     for entry in experiment.systems:

@@ -19,10 +19,10 @@ from ml_collections import ConfigDict, config_dict
 import jaxgen
 from jaxgen import files, ranges
 from jaxgen.errors import InputError, nearest
-from jaxgen.fields import FIELDS, OPEN, default, experiment, player, smoke, system
+from jaxgen.fields import EXPERIMENT, FIELDS, OPEN, default, experiment, player, smoke, system
 
 __all__ = [
-    "FIELDS", "FORMAT", "OPEN", "ConfigDict", "apply", "check", "check_fields", "default",
+    "FIELDS", "FORMAT", "OPEN", "ConfigDict", "apply", "check", "check_experiment", "default",
     "differences", "experiment", "find", "from_json", "load", "override", "parse", "player", "read",
     "smoke", "system", "to_json", "value", "write",
 ]  # fmt: skip
@@ -38,6 +38,7 @@ RESUMABLE = (
     "data.source", "data.data_dir", "data.train", "data.validation", "data.test",
     "data.pipeline", "data.device_bytes", "data.workers",
 )  # fmt: skip
+TYPES = {**EXPERIMENT, **FIELDS}
 RESUMABLE_SECTIONS = ("checkpoint", "evaluation", "parallel", "sample")
 
 
@@ -142,8 +143,8 @@ def override(config: ConfigDict, name: str, value: Any) -> None:
     weight = _is_open(name) and field == "weight"  # a number or {init, end, steps}
     if isinstance(old, ConfigDict) and not (_is_open(name) and isinstance(value, dict) or weight):
         raise InputError(f"config.{name} is a section; set one of its fields ({', '.join(old)})")
-    if name in FIELDS:
-        ranges.check(f"config.{name}", FIELDS[name], value)
+    if name in TYPES:
+        ranges.check(f"config.{name}", TYPES[name], value)
     elif not isinstance(value, bool | int | float | str | tuple | dict | None):
         raise InputError(f"config.{name} cannot be a {type(value).__name__}: {value!r}")
     if isinstance(old, float) and type(value) is int:
@@ -178,7 +179,7 @@ def apply(config: ConfigDict, assignments: Iterable[str]) -> ConfigDict:
         old = value(config, name)
         if not given and not isinstance(old, bool):
             raise InputError(f"--config.{name} needs a value: --config.{name}=VALUE")
-        override(config, name, parse(text, FIELDS.get(name), old) if given else True)
+        override(config, name, parse(text, TYPES.get(name), old) if given else True)
     return config
 
 
@@ -312,9 +313,20 @@ def check(config: ConfigDict) -> None:
         )
 
 
-def check_fields(config: ConfigDict, section: str = "") -> None:
+def check_fields(config: ConfigDict, section: str = "", types: Mapping[str, Any] = FIELDS) -> None:
     """Raises InputError unless the fields, or those of a section such as "evaluation.", are what
-    FIELDS says."""
-    for name, hint in FIELDS.items():
+    `types` says."""
+    for name, hint in types.items():
         if name.startswith(section):
             ranges.check(f"config.{name}", hint, value(config, name))
+
+
+def check_experiment(config: ConfigDict) -> None:
+    """Raises InputError for an experiment that cannot be run."""
+    if "systems" not in config:
+        raise InputError(
+            "--config is a training config, not an experiment; see experiments/ and "
+            "jaxgen.config.experiment"
+        )
+    check_fields(config, types=EXPERIMENT)
+    check_fields(config, "evaluation.")

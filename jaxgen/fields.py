@@ -118,6 +118,15 @@ ALL_OR_SOME = Rule("of at least 1, or -1 for all", lambda x: x >= 1 or x == -1)
 RATE = Annotated[float, above(0), below(1)]
 AXES = tuple[Literal["fsdp"] | None, ...]
 
+EXPERIMENT: dict[str, Any] = {  # what the fields of an experiment may be, evaluation apart
+    "title": str,
+    "question": str,
+    "systems": tuple,
+    "mode": str,
+    "axis.name": str,
+    "axis.log": bool,
+    "data_dir": str | None,
+}
 FIELDS: dict[str, Any] = {  # what each field may be, those in sections that are OPEN apart
     "name": str,
     "folder": str,

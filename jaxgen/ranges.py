@@ -16,6 +16,14 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 from jaxgen.errors import InputError, nearest
 
 
+@typing.runtime_checkable
+class Section(typing.Protocol):
+    """A part of a config with fields of its own, as networks and optimisers are described by."""
+
+    def keys(self) -> Any: ...
+    def items(self) -> Any: ...
+
+
 class Rule(NamedTuple):
     """What a value of the right type must be in addition. words: as in "an integer WORDS". known:
     the names to choose from, of which a message offers the nearest."""
@@ -157,7 +165,13 @@ def words(hint: Any) -> str:
         return f"{', '.join(most)} or {last}" if most else last
     if get_origin(hint) is tuple:
         return "a tuple" if ... in members else f"a tuple of {len(members)} elements"
-    plain = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}
+    plain = {
+        int: "an integer",
+        float: "a number",
+        bool: "True or False",
+        str: "a string",
+        Section: "a section",
+    }
     if hint is None or hint is type(None):
         return "None"
     return plain.get(hint) or f"a {getattr(hint, '__name__', hint)}"

@@ -278,8 +278,8 @@ def test_a_config_file_that_is_not_there(fails, config, tmp_path):
 def test_an_image_of_another_size(fails, config, tmp_path):
     for name, size in (("a", 8), ("b", 9)):
         Image.fromarray(np.zeros((size, size), np.uint8)).save(tmp_path / f"{name}.png")
-    line = fails("train", f"--config={config}", "--workdir=NEW", f"--config.data.source=folder:{tmp_path}",
-                 "--config.conditional=false")  # fmt: skip
+    fields = [f"--config.data.source=folder:{tmp_path}", "--config.conditional=false"]
+    line = fails("train", f"--config={config}", "--workdir=NEW", *fields)
     assert "b.png: is 9x9 (height x width), expected 8x8" in line
 
 
@@ -489,13 +489,21 @@ def test_samples_of_anybody_are_measured_without_a_model(samples, capfd, monkeyp
         assert name in printed
 
 
-@pytest.mark.parametrize("case", ["floats", "size", "few", "nothing", "no reference", "split", "weights",
-                                  "extractor", "cast", "NaN", "num", "twice", "array", "steps", "workdir"])  # fmt: skip
+@pytest.mark.parametrize(
+    "case",
+    "floats size few nothing no_reference split weights extractor cast NaN num twice array steps "
+    "workdir field".split(),
+)
 def test_samples_that_cannot_be_measured(fails, samples, tmp_path, monkeypatch, case):
     monkeypatch.delenv("JAXGEN_INCEPTION", raising=False)
     images = np.zeros((20, 8, 8, 1), np.uint8)
-    broken = {"floats": images / 255.0, "size": np.zeros((20, 28, 28, 1), np.uint8), "few": images[:3],
-              "cast": images + np.uint8(1), "NaN": images * np.nan}  # fmt: skip
+    broken = {
+        "floats": images / 255.0,
+        "size": np.zeros((20, 28, 28, 1), np.uint8),
+        "few": images[:3],
+        "cast": images + np.uint8(1),
+        "NaN": images * np.nan,
+    }
     np.save(tmp_path / "array.npy", images)
     np.savez(tmp_path / "file.npz", arr_0=broken.get(case, images))
     flags, message = {
@@ -510,7 +518,8 @@ def test_samples_that_cannot_be_measured(fails, samples, tmp_path, monkeypatch, 
         "steps": (["--steps=5"], "--steps has no meaning with --samples"),
         "workdir": ([f"--workdir={tmp_path}"], "--workdir has no meaning with --samples"),
         "nothing": ([f"--samples={tmp_path}/none.npz"], "there is no such file"),
-        "no reference": (["--reference="], "--reference is needed"),
+        "field": (["--config.evaluation.num=9"], "--config.FIELD has no meaning with --samples"),
+        "no_reference": (["--reference="], "--reference is needed"),
         "split": (["--split=tst"], "there is no split 'tst'"),
         "weights": (["--features=inception768"], "JAXGEN_INCEPTION"),
         "extractor": (["--features=inseption"], "did you mean inception"),
@@ -544,11 +553,12 @@ def test_fields_may_be_set_in_every_form(config, tmp_path):
         module = commands.train
         return cli.arguments.parse("train", module, [f"--config={config}", *line])
 
+    schedule = "{'weight': {'init': 0, 'end': 1, 'steps': 9}}"
     made = common.file_config(
         values(
             "--config.train.steps", "7", "-config.seed=3", "--config.data.flip", "--noprogress",
-            "--noconfig.conditional", "--config.ema.rates=[0.9, 0.99]", "--config.parallel.fsdp", "-1",
-            "--config.players.denoiser.terms.denoising={'weight': {'init': 0, 'end': 1, 'steps': 9}}"
+            "--noconfig.conditional", "--config.ema.rates=[0.9, 0.99]", "--config.parallel.fsdp",
+            "-1", f"--config.players.denoiser.terms.denoising={schedule}",
         )
     )  # fmt: skip
     assert (made.train.steps, made.seed, made.data.flip, made.conditional) == (7, 3, True, False)
@@ -703,6 +713,9 @@ def test_tables_are_printed_in_letters_that_the_terminal_has(monkeypatch):
 
 
 def test_experiments_that_are_none(fails):
+    line = ["compare", "--config=experiments/trilemma.py:smoke", "--workdir=NEW"]
+    assert "config.systems must be a tuple" in fails(*line, "--config.systems=5")
+    assert "config.evaluation.seeds must be" in fails(*line, "--config.evaluation.seeds=()")
     assert "not an experiment" in fails(
         "compare", "--config=configs/digits/vae.py", "--workdir=NEW"
     )

@@ -109,16 +109,18 @@ def of_samples(values) -> int:
         name: data.load(name, "train", image_shape=shape).images for name, shape in shapes.items()
     }
     protocol.check_samples(sets, real.images, values.num)  # before the work that a floor is
-    spec = config.default().evaluation
-    spec.update(
-        num=min([values.num or math.inf, *map(len, sets.values())]),
-        features=tuple(dict.fromkeys(values.features)),
-        inception=values.inception,
-        resize=values.resize,
-    )
+    spec = {
+        "num": min([values.num or math.inf, *map(len, sets.values())]),
+        "features": tuple(dict.fromkeys(values.features)),
+        "inception": values.inception,
+        "resize": values.resize,
+    }
+    asked_for = config.default()
+    for name, value in spec.items():
+        config.override(asked_for, f"evaluation.{name}", value)
     train, held_out = (real, other) if split.startswith("train") else (other, real)
     both = dict(train=train, held_out=held_out) if other is not None else {}
-    refs = protocol.build(real, other, spec, **both)
+    refs = protocol.build(real, other, asked_for.evaluation, **both)
     found = protocol.evaluate_samples(sets, refs, values.num)
     write({**found, "files": list(values.samples)}, refs, place)
     return 0
