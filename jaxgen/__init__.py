@@ -9,6 +9,7 @@ import importlib
 __version__ = "0.2.0"
 
 _MODULES = (
+    "conditions",
     "config",
     "data",
     "diffusion",
@@ -18,15 +19,18 @@ _MODULES = (
     "losses",
     "networks",
     "sampling",
+    "spaces",
     "training",
 )
 
 
 def __getattr__(name: str):
+    if name == "open_run":
+        return importlib.import_module("jaxgen.runs").open_run
     if name in _MODULES:
         return importlib.import_module(f"jaxgen.{name}")
     raise AttributeError(f"module 'jaxgen' has no attribute {name!r}")
 
 
 def __dir__():
-    return [*globals(), *_MODULES]
+    return [*globals(), *_MODULES, "open_run"]

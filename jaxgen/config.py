@@ -303,8 +303,6 @@ def check(config: ConfigDict) -> None:
             f"config.order {tuple(config.order)} must name each of the players "
             f"{tuple(config.players)} once"
         )
-    if config.conditional and not config.data.num_classes:
-        raise InputError("config.conditional needs config.data.num_classes")
     averages = ("none", *map(str, config.ema.rates))
     if config.sample.ema and config.sample.ema not in averages:
         raise InputError(

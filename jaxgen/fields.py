@@ -21,7 +21,9 @@ from jaxgen.ranges import (
     between,
 )
 
-OPEN = ("model", "players", "sample.options", "evaluation.log_prob")  # fields are the wiring's
+OPEN = (  # sections whose fields are a wiring's own
+    "model", "players", "pretrained", "data.columns", "sample.options", "evaluation.log_prob",
+)  # fmt: skip
 
 
 def default() -> ConfigDict:
@@ -33,15 +35,22 @@ def default() -> ConfigDict:
             folder="",  # of the config file, where my_module:my_network is found; set by load
             seed=0,
             family="",  # the wiring: adversarial, autoencoder, diffusion
-            conditional=FieldReference(False, field_type=object),  # networks see the class label
+            # What the networks see. True: the class label; or the names of columns.
+            conditional=FieldReference(False, field_type=object),
             model=options.copy_and_resolve_references(),  # the wiring's: networks, what binds them
             players=options.copy_and_resolve_references(),  # name -> player(...)
+            # network -> {workdir, network, ema}: the run that it begins as. One that no player trains
+            # stays as it is: a teacher, a first stage.
+            pretrained=options.copy_and_resolve_references(),
             order=(),  # players in order of update; empty: alphabetical
             simultaneous=False,  # all players step from the same parameters, keys and batch
             data=dict(
                 source="",  # digits | tfds:<name> | folder:<path> | npz:<path> | synthetic
                 data_dir=config_dict.placeholder(str),  # where tfds looks
-                image_shape=(0, 0, 0),
+                space="pixels",  # pixels: uint8 images; points: float32 vectors
+                image_shape=(0, 0, 0),  # of one example
+                # Further columns: {name: {name: downsample, factor}}.
+                columns=options.copy_and_resolve_references(),
                 num_classes=0,
                 train="train",  # what each split is, e.g. train[:55000]
                 validation="validation",
@@ -136,6 +145,7 @@ FIELDS: dict[str, Any] = {  # what each field may be, those in sections that are
     "order": tuple[str, ...],
     "simultaneous": bool,
     "data.source": str,
+    "data.space": str,
     "data.data_dir": str | None,
     "data.image_shape": Annotated[tuple[Count, ...], SHAPE],
     "data.num_classes": Whole,

@@ -1,55 +1,45 @@
 """A finished or running training run, opened from its folder for sampling and evaluation."""
 
-from typing import NamedTuple
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import config as config_lib
-from jaxgen import families, programs
-from jaxgen.errors import InputError
-from jaxgen.families.base import Family, Variables
-from jaxgen.training import checkpoint, logging, state, step
+from jaxgen import programs
+from jaxgen.artefact import Artefact
+from jaxgen.training import logging, saved, state, step
 from jaxgen.training import players as players_lib
 
 
-class Run(NamedTuple):
-    """config: as saved beside the run. family: its wiring. variables and step: of the checkpoint.
-    ema: the rate of the average that the variables are, or None for the raw parameters."""
+@dataclasses.dataclass(frozen=True, repr=False)
+class Run(Artefact):
+    """A run's model. workdir, step: of the checkpoint. ema: the rate of the average that the
+    variables are, or None for the raw parameters."""
 
-    config: object
-    family: Family
-    variables: Variables
-    step: int
-    ema: str | None
+    workdir: str = ""
+    step: int = 0
+    ema: str | None = None
+
+    def __repr__(self) -> str:
+        average = f"average of rate {self.ema}" if self.ema else "raw parameters"
+        return f"{super().__repr__()[:-1]}; step {self.step} of {self.workdir}, {average})"
 
 
-def open_run(workdir: str, ema: str = "", step: int | None = None, config=None) -> Run:
+def open_run(workdir: str, ema: str | None = None, step: int | None = None, config=None) -> Run:
     """The newest readable checkpoint in `workdir`, or the one of `step`.
 
-    ema: a rate such as "0.999", "none" for the raw parameters, or "" for config.sample.ema.
-    config: in place of the saved one, from which it may differ in what a resumed run may change.
-    Raises InputError when there is no run, no checkpoint, or no such average.
+    ema: a rate such as "0.999", "none" for the raw parameters, "" for the slowest rate that the run
+    has; None: as config.sample.ema says. config: in place of the saved one, from which it may
+    differ in what no finished step depends on. Raises InputError when there is no run, no
+    checkpoint, or no such average.
     """
-    saved = config_lib.read(workdir)
-    config = saved if config is None else config
-    for name, (old, new) in config_lib.differences(saved, config).items():
-        raise InputError(
-            f"config.{name} is {old!r} in {workdir} and cannot be {new!r} without training again"
-        )
-    family = families.build(config)
-    players = players_lib.build(config, family)
-    like = jax.eval_shape(lambda: state.init(config, family, players))
-    checkpoints = checkpoint.open_folder(workdir, read_only=True)
-    restored = checkpoints.restore(like, step)
-    checkpoints.close()
-    if restored is None:
-        raise InputError(f"no checkpoints in {workdir}: train first, or give another --workdir")
-    ema = ema or config.sample.ema
-    rate = state.chosen_rate(restored, {"": "slowest", "none": None}.get(ema, ema))
+    found = saved.read(workdir, step, config)
+    ema = str(found.config.sample.ema if ema is None else ema)
+    rate = state.chosen_rate(found.state, {"": "slowest", "none": None}.get(ema, ema))
+    variables = jax.device_put(state.variables(found.state, rate))
     return Run(
-        config, family, jax.device_put(state.variables(restored, rate)), int(restored.step), rate
+        found.config, found.family, variables, workdir=workdir, step=int(found.state.step), ema=rate
     )
 
 

@@ -8,14 +8,15 @@ from typing import Annotated, Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Shaped
 
-from jaxgen import programs, ranges
-from jaxgen.data import to_uint8
+from jaxgen import programs, ranges, spaces
+from jaxgen.conditions import ConditionSpec
 from jaxgen.diffusion.schedule import GRIDS
 from jaxgen.errors import InputError, nearest
 from jaxgen.families.base import Family, Variables
 from jaxgen.ranges import Count, Interval, Probability, one_of
+from jaxgen.spaces import Space
 
 Progress = Callable[[int], None]
 
@@ -53,33 +54,59 @@ def sample_keys(seed: int, start: int, count: int) -> jax.Array:
     )
 
 
-def balanced_labels(
-    num: int, num_classes: int, label: int | None = None
-) -> Int[np.ndarray, "N"] | None:
-    """`label` for every sample, or the classes in turn; None for an unconditional model
-    (num_classes 0).
+balanced_labels = None  # until the loop is moved
 
-    Raises InputError for a class that does not exist.
+
+def conditions(
+    spec: ConditionSpec,
+    num: int,
+    *,
+    label: int | None = None,
+    rows: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray] | None:
+    """What `num` samples are conditioned on, [num, ...]: the class `label` or the classes in turn,
+    and for all else the columns `rows` of held-out data in turn; None for an unconditional model.
+
+    Raises InputError for a class that does not exist, and where there are no such rows.
     """
-    if not num_classes:
-        if label is not None:
-            raise InputError("--label: this model is unconditional")
+    classes = spec.num_classes
+    if label is not None and not classes:
+        raise InputError("--label: this model does not see the class")
+    if label is not None and not 0 <= label < classes:
+        raise InputError(f"--label {label} does not exist: classes are 0 to {classes - 1}")
+    place, chosen = np.arange(num), {}
+    for kind in spec.kinds:
+        if kind.classes:
+            chosen[kind.name] = np.int32(place % classes if label is None else 0 * place + label)
+        elif rows is None or kind.name not in rows:
+            raise InputError(f"this model is conditioned on '{kind.name}': give data that has it")
+        else:
+            chosen[kind.name] = np.asarray(rows[kind.name])[place % len(rows[kind.name])]
+    return chosen or None
+
+
+def rows_of(config, spec: ConditionSpec, table, num: int) -> dict[str, np.ndarray] | None:
+    """The columns of the first `num` examples of a table that `spec` asks for, as networks see
+    them; None where the class is all it asks for."""
+    if all(kind.classes for kind in spec.kinds):
         return None
-    if label is None:
-        return np.arange(num, dtype=np.int32) % num_classes
-    if not 0 <= label < num_classes:
-        raise InputError(f"--label {label} does not exist: classes are 0 to {num_classes - 1}")
-    return np.full(num, label, np.int32)
+    space = spaces.from_config(config)
+    batch = {name: x[:num] for name, x in table.columns.items()}
+    entered = space.enter(batch, sample_keys(0, 0, len(batch[space.column])))
+    return {name: np.asarray(entered[name]) for name in spec.names if name in entered}
 
 
-def sampler(family: Family, options: Mapping[str, Any]) -> Callable[..., Any]:
-    """Compiled (variables, keys, labels | None) -> (uint8 images, whether all of them were finite)."""
+def sampler(
+    family: Family, options: Mapping[str, Any], space: Space = spaces.PIXELS
+) -> Callable[..., Any]:
+    """Compiled (variables, keys, condition | None) -> (samples as `space` stores them, whether all
+    of them were finite)."""
     options = check_options(family, options)
 
     @programs.jit
-    def run(variables: Variables, keys, labels):
-        images = family.sample(variables, keys, labels, **options)
-        return to_uint8(images), jnp.all(jnp.isfinite(images))
+    def run(variables: Variables, keys, condition):
+        samples = family.sample(variables, keys, condition, **options)
+        return space.leave(samples), jnp.all(jnp.isfinite(samples))
 
     return run
 
@@ -100,10 +127,10 @@ def generate(
     *,
     seed: int,
     batch_size: int,
-    labels: Int[np.ndarray, "N"] | None = None,
+    condition: Mapping[str, np.ndarray] | None = None,
     progress: Progress = lambda count: None,
     place: Callable[[np.ndarray], Any] = lambda rows: rows,
-) -> UInt8[np.ndarray, "N H W C"]:
+) -> Shaped[np.ndarray, "N ..."]:
     """`num` samples from `run` = sampler(...). The last batch is filled up and cut, so that one
     shape is compiled.
 
@@ -123,7 +150,7 @@ def generate(
         keys = jax.random.wrap_key_data(
             place(np.asarray(jax.random.key_data(sample_keys(seed, start, batch_size))))
         )
-        batch, finite = run(variables, keys, None if labels is None else place(labels[index]))
+        batch, finite = run(variables, keys, jax.tree.map(lambda x: place(x[index]), condition))
         if not finite:
             raise InputError(
                 f"samples {start} to {start + batch_size - 1} hold NaN or infinity: the model has "

@@ -37,7 +37,7 @@ def get_config(mode=""):
     config.family = "diffusion"
     config.conditional = True
     config.data.update(source="digits", image_shape=(8, 8, 1), num_classes=10)
-    config.model.update(schedule=dict(name="cosine"), prediction="v", label_dropout=0.1)
+    config.model.update(schedule=dict(name="cosine"), prediction="v", condition_dropout=0.1)
     config.model.denoiser = dict(name="mlp_denoiser", width=16, depth=1)
     config.players.denoiser = player(dict(denoising=dict()), learning_rate=1e-3)
     config.train.update(steps=4, batch_size=16, log_every=2)
@@ -443,7 +443,7 @@ def test_a_finished_run_takes_overrides_that_need_no_training(run, fails):
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("config.model.lable_dropout = 0.3", "did you mean label_dropout"),
+        ("config.model.lable_dropout = 0.3", "did you mean condition_dropout"),
         ("config.players.denoiser.update_steps = 2", "did you mean updates"),
         (
             "config.evaluation.update(log_prob_images=4, log_prob=dict(num_time=5))",
@@ -628,7 +628,7 @@ def test_sample_obeys_every_field_of_sampling(run, monkeypatch):
     def generate(draw, variables, num, *, seed, batch_size, **others):
         raise Measured(num, batch_size, seed)
 
-    def sampler(family, options):
+    def sampler(family, options, space):
         assert options.to_dict() == {"steps": 2}
 
     monkeypatch.setattr(jaxgen.sampling, "generate", generate)

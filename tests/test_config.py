@@ -252,7 +252,6 @@ def test_differences_are_the_fields_that_change_what_was_computed(config, file):
     [
         ({"train.accumulate": 3}, "16 cannot be divided into config.train.accumulate = 3"),
         ({"order": ("model", "critic")}, r"config\.order .* must name each of the players"),
-        ({"conditional": True, "data.num_classes": 0}, r"config\.conditional needs"),
         ({"sample.ema": "0.99"}, r"config\.sample\.ema '0\.99' is no average of this system"),
     ],
 )

@@ -27,7 +27,7 @@ def get_config(mode: str = ""):
     config.model.update(
         schedule=dict(name="linear"),
         prediction="noise",
-        label_dropout=0.1,  # with config.conditional, for guidance
+        condition_dropout=0.1,  # with config.conditional, for guidance
         denoiser=dict(
             name="unet",
             channels=128,

@@ -29,7 +29,7 @@ def get_config(mode: str = ""):
     config.model.update(
         schedule=dict(name="rectified"),
         prediction="velocity",
-        label_dropout=0.1,
+        condition_dropout=0.1,
         denoiser=dict(name="dit", size="S/2", dropout=0.0, remat="none"),
     )
     config.players.denoiser = player(

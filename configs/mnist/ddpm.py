@@ -26,7 +26,7 @@ def get_config(mode: str = ""):
     config.model.update(
         schedule=dict(name="cosine_continuous"),
         prediction="x0",
-        label_dropout=0.1,  # with config.conditional, for guidance
+        condition_dropout=0.1,  # with config.conditional, for guidance
         denoiser=dict(name="mlp_denoiser", width=1024, depth=4),
     )
     config.players.denoiser = player(

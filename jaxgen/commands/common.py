@@ -53,7 +53,7 @@ RUN = (  # of commands on a run that exists
     integer("steps", None, "sampler steps", lower_bound=1),
     floating("eta", None, "sampler noise: 0 is DDIM, 1 is DDPM", lower_bound=0.0, upper_bound=1.0),
     floating("guidance", None, "classifier-free guidance weight, 1 is none"),
-    text("ema", "", "average to use: a rate, or none (default: config.sample.ema)"),
+    text("ema", None, "average to use: a rate, or none (default: config.sample.ema)"),
 )
 
 

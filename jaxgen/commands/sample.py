@@ -1,4 +1,4 @@
-"""Draw samples of a trained system: a PNG grid and an npz (arr_0, uint8 NHWC)."""
+"""Draw samples of a trained system: a PNG grid and an npz (arr_0, uint8 NHWC or points)."""
 
 import os
 
@@ -17,33 +17,35 @@ FLAGS = (
 def run(values) -> int:
     import numpy as np
 
-    from jaxgen.sampling import balanced_labels, generate, sampler
-    from jaxgen.training import logging
+    from jaxgen import sampling
+    from jaxgen.training import load_source, logging
 
     need(values, "workdir")
     opened = open_run(values)
     config = opened.config
     num = values.num or config.sample.num
-    labels = balanced_labels(
-        num, config.data.num_classes if config.conditional else 0, values.label
-    )
-    draw = sampler(opened.family, config.sample.options)
+    spec = opened.family.data.conditions
+    others = not all(kind.classes for kind in spec.kinds)  # of which examples are taken from data
+    rows = sampling.rows_of(config, spec, load_source(config, "test"), num) if others else None
+    condition = sampling.conditions(spec, num, label=values.label, rows=rows)
+    draw = sampling.sampler(opened.family, config.sample.options, opened.space)
     out = values.out or os.path.join(values.workdir, "samples", f"seed_{values.seed}")
     stem, extension = os.path.splitext(out)
     stem = stem if extension in (".png", ".npz") else out
     grid, arrays = (files.writable(f"{stem}.{kind}") for kind in ("png", "npz"))
     with logging.progress_bar(num, 0, "samples", values.progress, unit="image") as bar:
-        images = generate(
+        samples = sampling.generate(
             draw,
             opened.variables,
             num,
             seed=values.seed,
             batch_size=values.batch_size or config.sample.batch_size,
-            labels=labels,
+            condition=condition,
             progress=bar.update,
         )
-    kept = {"arr_0": images} if labels is None else {"arr_0": images, "arr_1": labels}
+    labels = {"arr_1": condition["label"]} if "label" in (condition or {}) else {}
+    kept = {"arr_0": samples, **labels}
     files.replace(arrays, lambda file: np.savez_compressed(file, **kept))
-    logging.write_png(grid, images[:1024])
+    logging.write_png(grid, opened.space.picture(samples[:1024]))
     say(f"{num} samples of step {opened.step}: {grid} {arrays}")
     return 0

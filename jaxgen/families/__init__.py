@@ -1,45 +1,40 @@
 """Wirings: how networks are put together into a generative model. `build` makes one from a config."""
 
-import importlib
+from jaxgen.errors import InputError, call_with_options, lookup
+from jaxgen.families.base import Data, Family, LogProb, Net
 
-from jaxgen.errors import InputError, nearest
-from jaxgen.families.base import Family, LogProb
+WIRINGS = {  # name -> build(data, **options of config.model) -> Family; imported when asked for
+    "adversarial": "jaxgen.families.adversarial:build",
+    "autoencoder": "jaxgen.families.autoencoder:build",
+    "diffusion": "jaxgen.families.diffusion:build",
+    "distillation": "jaxgen.families.distillation:build",
+}
+MODEL = ("critic", "condition_dropout")  # options of config.model that every wiring has
 
-WIRINGS = ("adversarial", "autoencoder", "diffusion")
-
-__all__ = ["WIRINGS", "Family", "LogProb", "build"]
+__all__ = ["WIRINGS", "Data", "Family", "LogProb", "Net", "build"]
 
 
 def build(config) -> Family:
-    """The wiring that `config.family` names, with `config.model`, `config.data` and
-    `config.precision`.
+    """The wiring that `config.family` names, with a critic where `config.model.critic` names one.
 
     Raises InputError for a wiring, network or option that does not exist.
     """
     import jax.numpy as jnp
 
-    if config.family not in WIRINGS:
-        raise InputError(
-            f"config.family '{config.family}' does not exist: {nearest(config.family, WIRINGS)}"
-        )
+    from jaxgen import conditions, networks, ranges
+    from jaxgen.families.critic import with_critic
+
     if config.precision.compute not in ("float32", "bfloat16"):
         raise InputError(
-            f"config.precision.compute must be float32 or bfloat16, not "
-            f"'{config.precision.compute}'"
+            f"config.precision.compute must be float32 or bfloat16, not '{config.precision.compute}'"
         )
-    module = importlib.import_module(f"jaxgen.families.{config.family}")
-    for name in config.model:
-        if name not in module.OPTIONS:
-            raise InputError(
-                f"config.model has no field '{name}' for '{config.family}': "
-                f"{nearest(name, module.OPTIONS)}"
-            )
-    for name in module.OPTIONS:
-        if name not in config.model and name not in module.OPTIONAL:
-            raise InputError(f"config.model needs the field '{name}' for '{config.family}'")
-    return module.build(
-        config.model,
-        image_shape=tuple(config.data.image_shape),
-        num_classes=config.data.num_classes if config.conditional else 0,
-        dtype=jnp.dtype(config.precision.compute),
-    )
+    wiring = lookup(WIRINGS, "wiring of config.family", config.family)
+    spec, dtype = conditions.from_config(config), jnp.dtype(config.precision.compute)
+    data = Data(tuple(config.data.image_shape), spec, dtype)
+    options = {name: value for name, value in config.model.items() if name not in MODEL}
+    family = call_with_options("config.model", wiring, options, data)
+    if critic := config.model.get("critic"):
+        ranges.check("config.model.critic", ranges.Section, critic)
+        module = networks.build(**critic, where="config.model.critic", **data.common)
+        family = with_critic(family, module)
+    return family

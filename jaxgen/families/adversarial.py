@@ -1,63 +1,65 @@
-"""Wiring: a generator against a critic (Goodfellow et al. 2014). Networks: generator, critic."""
+"""Wiring: a generator (Goodfellow et al. 2014). Network: generator; the config adds the critic."""
+
+from functools import partial
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from jaxgen import draws, networks, ranges
-from jaxgen.families import base
-from jaxgen.families.base import Family, named_key
-from jaxgen.ranges import Count
-
-OPTIONS = ("latent", "generator", "critic")  # of config.model
-OPTIONAL = ()
+from jaxgen import draws, networks
+from jaxgen.calls import EVALUATION
+from jaxgen.families.base import Data, Family, Net
+from jaxgen.ranges import Count, Section
 
 
-def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.float32) -> Family:
-    """A GAN from `model`: {latent, generator: {name, ...}, critic: {name, ...}}.
+class Parts(NamedTuple):
+    """data: of the family. latent: dimensions of the normal noise. generator: noise -> example.
+    squash: whether examples lie in [-1, 1]."""
 
-    Outputs of `forward`: real, fake, real_score, fake_score, real_features, fake_features, critic,
-    keys."""
-    latent = model.latent
-    ranges.check("config.model.latent", Count, latent)
-    generator = networks.build(
-        **model.generator,
-        where="config.model.generator",
-        image_shape=image_shape,
-        outputs=image_shape[-1],
-        num_classes=num_classes,
-        dtype=dtype,
+    data: Data
+    latent: int
+    generator: Net
+    squash: bool
+
+
+def build(data: Data, *, latent: Count, generator: Section, squash: bool = True) -> Family:
+    """The generator of a GAN from `config.model`: {latent, generator: {name, ...}, squash}.
+
+    squash: pass its output through tanh, as pixels lie in [-1, 1].
+
+    Outputs of `forward`: fake.
+    """
+    module = networks.build(
+        **generator, where="config.model.generator", shape=data.shape, **data.common
     )
-    critic = networks.build(
-        where="config.model.critic", **model.critic, num_classes=num_classes, dtype=dtype
-    )
-
-    def init(key, batch):
-        label = base.batch_label(num_classes, batch)
-        z = jnp.zeros((batch["image"].shape[0], latent))
-        return base.merge(
-            base.init_network(key, "generator", generator, z, label),
-            base.init_network(key, "critic", critic, batch["image"], label),
-        )
-
-    def generate(variables, z, label, **keywords):
-        return jnp.tanh(base.apply_network(variables, "generator", generator, z, label, **keywords))
-
-    def forward(variables, batch, keys, train):
-        label = base.batch_label(num_classes, batch)
-        z = draws.normal(named_key(keys, "latent"), (latent,))
-        fake = generate(variables, z, label, train=train, keys=named_key(keys, "generator"))
-        outputs, state = base.critique(variables, critic, batch["image"], fake, label, keys, train)
-        return {**outputs, "keys": keys}, state
-
-    def sample(variables, keys, label=None):
-        base.check_label(num_classes, label)
-        return generate(variables, draws.normal(keys, (latent,)), label)
-
+    parts = Parts(data, latent, Net("generator", module), squash)
     return Family(
-        networks=("generator", "critic"),
-        init=init,
-        forward=forward,
-        sample=sample,
-        sample_options={},
-        nfe=lambda: 1,
-        decode=generate,
+        name="adversarial",
+        networks=("generator",),
+        data=data,
+        init=partial(init, parts),
+        forward=partial(forward, parts),
+        sample=partial(sample, parts),
+        decode=partial(decode, parts),
+        recomputed=("generator",) if parts.generator.recomputed else (),
     )
+
+
+def init(parts: Parts, key, batch):
+    z = jnp.zeros((batch["x"].shape[0], parts.latent))
+    return parts.generator.init(key, z, parts.data.conditions.of(batch))
+
+
+def decode(parts: Parts, variables, z, condition=None, call=EVALUATION):
+    x = parts.generator(variables, z, condition, call=call)
+    return jnp.tanh(x) if parts.squash else x
+
+
+def forward(parts: Parts, variables, batch, call):
+    z = draws.normal(call.named("latent").keys, (parts.latent,))
+    fake = decode(parts, variables, z, parts.data.conditions.of(batch), call)
+    return {"fake": fake, "keys": call.keys}, variables["state"]
+
+
+def sample(parts: Parts, variables, keys, condition=None):
+    parts.data.conditions.check(condition)
+    return decode(parts, variables, draws.normal(keys, (parts.latent,)), condition)

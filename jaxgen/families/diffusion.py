@@ -1,159 +1,199 @@
 """Wiring: a denoiser on a noising path (Ho et al. 2020). Network: denoiser.
 
 One path, one prediction and one sampler cover DDPM, v-prediction and flow matching; they differ in
-the config only."""
+the config only.
+"""
+
+from functools import partial
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import draws, networks, ranges
+from jaxgen import draws, networks
+from jaxgen.calls import Call
 from jaxgen.diffusion import guidance, likelihood, prediction, sampler, schedule
 from jaxgen.errors import InputError
-from jaxgen.families import base
-from jaxgen.families.base import Family, LogProb, named_key
-from jaxgen.ranges import Fraction
+from jaxgen.families.base import Data, Family, LogProb, Net
+from jaxgen.ranges import Section, one_of
 
-OPTIONS = ("schedule", "prediction", "label_dropout", "denoiser")  # of config.model
-OPTIONAL = ("label_dropout",)
+Prediction = Annotated[str, one_of(prediction.KINDS)]
+
+DENOISE_OPTIONS = {
+    "clip": True,  # predicted images to [-1, 1]
+    "guidance": 1.0,  # classifier-free guidance weight; 1: off
+    "guidance_interval": (0.0, 1.0),  # times at which it acts
+}
 SAMPLE_OPTIONS = {
     "steps": 1000,  # network calls along the grid
     "grid": "trailing",
     "eta": 1.0,  # 1: DDPM, 0: DDIM
     "variance": "posterior",  # or beta
-    "clip": True,  # predicted images to [-1, 1]
-    "guidance": 1.0,  # classifier-free guidance weight; 1: off
-    "guidance_interval": (0.0, 1.0),  # times at which it acts
+    **DENOISE_OPTIONS,
     "trajectory": False,  # also return x_t and the predicted x_0 of every step
+    "initial": None,  # x at the first time of the grid; None: noise
 }
 
 
-def _time_per_example(keys, path: schedule.Schedule):
-    """Uniform times: on k/T, k = 1..T, of a discrete schedule, else on (0, 1)."""
-    uniform = jax.vmap(jax.random.uniform)(keys)
-    if path.steps is None:
-        # the ends are singular for some predictions
-        return jnp.clip(uniform, 1e-5, 1.0 - 1e-5)
-    return (jnp.minimum(jnp.floor(uniform * path.steps), path.steps - 1) + 1.0) / path.steps
+class Parts(NamedTuple):
+    """data: of the family. path: alpha and sigma. prediction: what the denoiser puts out."""
+
+    data: Data
+    path: schedule.Schedule
+    prediction: str
+    denoiser: Net
 
 
-def build(model, image_shape: tuple[int, int, int], num_classes: int, dtype=jnp.float32) -> Family:
-    """A diffusion model from `model`: {schedule: {name, ...}, prediction, label_dropout, denoiser:
-    {name, ...}}.
+def build(data: Data, *, schedule: Section, prediction: Prediction, denoiser: Section) -> Family:
+    """A diffusion model from `config.model`: {schedule: {name, ...}, prediction, denoiser: {...}}.
 
-    Outputs of `forward`: prediction, target, noise, x_t, x0_hat, time, and the closures
-    weight(kind, **options) and variational_bound(). log_prob is the bound on the probability of the
-    uint8 image."""
-    path = schedule.build(where="config.model.schedule", **model.schedule)
-    kind, drop = model.prediction, model.get("label_dropout", 0.0)
-    ranges.check("config.model.label_dropout", Fraction, drop)
+    Outputs of `forward`: prediction, target, noise, x_t, x0_hat, fake (x0_hat under the name that
+    a critic looks for), time, keys, and the closures weight(kind, **options) and
+    variational_bound(). log_prob is the bound on the probability of the uint8 image.
+    """
+    parts = make_parts(data, schedule, prediction, denoiser)
+    return Family(
+        name="diffusion",
+        networks=("denoiser",),
+        data=data,
+        init=partial(init, parts),
+        forward=partial(forward, parts),
+        sample=partial(sample, parts),
+        sample_options=SAMPLE_OPTIONS,
+        nfe=nfe,
+        log_prob=None if parts.path.steps is None else partial(log_prob, parts),
+        denoise=partial(denoise, parts),
+        path=parts.path,
+        recomputed=("denoiser",) if parts.denoiser.recomputed else (),
+    )
+
+
+def make_parts(data: Data, path, kind: str, denoiser) -> Parts:
+    """The parts that these options of `config.model` describe. Raises InputError for bad ones."""
+    path = schedule.build(where="config.model.schedule", **path)
     prediction.coefficients(kind, 1.0, 0.0)  # an unknown name must not wait for the first step
     if path.steps is not None:
         prediction.check(kind, path, np.array([1.0, 0.0]))  # t = 1 is trained on
-    denoiser = networks.build(
-        where="config.model.denoiser", **model.denoiser, num_classes=num_classes, dtype=dtype
-    )
+    module = networks.build(**denoiser, where="config.model.denoiser", **data.common)
+    return Parts(data, path, kind, Net("denoiser", module))
 
-    def init(key, batch):
-        time = jnp.ones(batch["image"].shape[0])
-        return base.init_network(
-            key, "denoiser", denoiser, batch["image"], time, base.batch_label(num_classes, batch)
-        )
 
-    def drop_label(label, keys):
-        """The null class in place of a share of the labels, for classifier-free guidance (Ho &
-        Salimans 2022).
-        """
-        if label is None or not drop:
-            return label
-        gone = jax.vmap(jax.random.uniform)(keys) < drop
-        return jnp.where(gone, num_classes, label)
+def init(parts: Parts, key, batch):
+    time = jnp.ones(batch["x"].shape[0])
+    return parts.denoiser.init(key, batch["x"], time, parts.data.conditions.of(batch))
 
-    def run(variables, x_t, time, label, **keywords):
-        return base.apply_network(variables, "denoiser", denoiser, x_t, time, label, **keywords)
 
-    def forward(variables, batch, keys, train):
-        x0 = batch["image"]
-        time = _time_per_example(named_key(keys, "time"), path)
-        noise = draws.normal(named_key(keys, "noise"), x0.shape[1:])
-        label = base.batch_label(num_classes, batch)
-        label = drop_label(label, named_key(keys, "label")) if train else label
-        x_t = schedule.perturb(path, x0, noise, time)
-        out = run(variables, x_t, time, label, train=train, keys=named_key(keys, "denoiser"))
-        alpha, sigma = path.alpha(time), path.sigma(time)
-        x0_hat, _ = prediction.solve(kind, x_t, out, alpha, sigma)
-        outputs = {
-            "prediction": out,
-            "target": prediction.target(kind, x0, noise, alpha, sigma),
-            "noise": noise,
-            "x_t": x_t,
-            "x0_hat": x0_hat,
-            "time": time,
-            "weight": lambda weighting, **options: likelihood.weights(
-                weighting, path, time, kind, **options
-            ),
-            "variational_bound": lambda: likelihood.vlb_estimate(x0, x0_hat, time, path),
-            "keys": keys,
-        }
-        return outputs, variables["state"]
+def training_times(path: schedule.Schedule, keys):
+    """Uniform times: on k/T, k = 1..T, of a discrete schedule, else on (0, 1)."""
+    uniform = jax.vmap(jax.random.uniform)(keys)
+    if path.steps is None:
+        return jnp.clip(uniform, 1e-5, 1.0 - 1e-5)  # the ends are singular for some predictions
+    return (jnp.minimum(jnp.floor(uniform * path.steps), path.steps - 1) + 1.0) / path.steps
 
-    def denoise_with(network, clip):
-        def denoise(x_t, time):
-            return prediction.solve(
-                kind, x_t, network(x_t, time), path.alpha(time), path.sigma(time)
-            )
 
-        return guidance.clip(denoise, path) if clip else denoise
+def forward(parts: Parts, variables, batch, call: Call):
+    time = training_times(parts.path, call.named("time").keys)
+    noise = draws.normal(call.named("noise").keys, batch["x"].shape[1:])
+    return forward_at(parts, variables, batch, call, time, noise)
 
-    def network_of(variables, label):
-        def network(x_t, time, label=label):
-            return run(variables, x_t, jnp.broadcast_to(time, x_t.shape[:1]), label)
 
+def forward_at(parts: Parts, variables, batch, call: Call, time, noise):
+    """`forward` at given times [B] and noise."""
+    x0, path, kind = batch["x"], parts.path, parts.prediction
+    condition = parts.data.conditions.of(batch)
+    if call.train:
+        condition = parts.data.conditions.drop(condition, call.keys)
+    x_t = schedule.perturb(path, x0, noise, time)
+    out = parts.denoiser(variables, x_t, time, condition, call=call)
+    alpha, sigma = path.alpha(time), path.sigma(time)
+    x0_hat, _ = prediction.solve(kind, x_t, out, alpha, sigma)
+    outputs = {
+        "prediction": out,
+        "target": prediction.target(kind, x0, noise, alpha, sigma),
+        "noise": noise,
+        "x_t": x_t,
+        "x0_hat": x0_hat,
+        "fake": x0_hat,
+        "time": time,
+        "weight": lambda name, **options: likelihood.weights(name, path, time, kind, **options),
+        "variational_bound": lambda: likelihood.vlb_estimate(x0, x0_hat, time, path),
+        "keys": call.keys,
+    }
+    return outputs, variables["state"]
+
+
+def denoise(parts: Parts, variables, x_t, time, condition=None, **options):
+    """(x_0, noise) that the model sees in x_t at `time`, a scalar or one per example.
+
+    options: clip, guidance, guidance_interval; see DENOISE_OPTIONS. All inverse use goes through
+    this function and the sampler.
+    """
+    o = {**DENOISE_OPTIONS, **options}
+
+    def network(x_t, time, condition=condition):
+        return parts.denoiser(variables, x_t, jnp.broadcast_to(time, x_t.shape[:1]), condition)
+
+    def solve(x_t, time):
+        path = parts.path
+        out = guided(parts, network, condition, o)(x_t, time)
+        return prediction.solve(parts.prediction, x_t, out, path.alpha(time), path.sigma(time))
+
+    return (guidance.clip(solve, parts.path) if o["clip"] else solve)(x_t, time)
+
+
+def guided(parts: Parts, network, condition, options: dict[str, Any]):
+    """`network` with classifier-free guidance where the options ask for it."""
+    weight, interval = options["guidance"], tuple(options["guidance_interval"])
+    if weight == 1.0:
         return network
-
-    def guided(variables, label, weight, interval):
-        if weight == 1.0:
-            return network_of(variables, label)
-        if label is None or not drop:
-            raise InputError(
-                "guidance needs a conditional model trained with config.model.label_dropout > 0"
-            )
-        return guidance.classifier_free(
-            network_of(variables, None),
-            label,
-            num_classes,
-            weight,
-            None if interval == (0.0, 1.0) else interval,
+    conditions = parts.data.conditions
+    if condition is None or not any(kind.drop for kind in conditions.kinds):
+        raise InputError(
+            "guidance needs a conditional model trained with config.model.condition_dropout > 0"
         )
-
-    def sample(variables, keys, label=None, **options):
-        base.check_label(num_classes, label)
-        o = {**SAMPLE_OPTIONS, **options}
-        times = schedule.grid(path, o["grid"], o["steps"])
-        prediction.check(kind, path, times)
-        network = guided(variables, label, o["guidance"], tuple(o["guidance_interval"]))
-        return sampler.sample(
-            denoise_with(network, o["clip"]), keys, image_shape, path, times,
-            eta=o["eta"], variance=o["variance"], trajectory=o["trajectory"],
-        )  # fmt: skip
-
-    def nfe(**options):
-        o = {**SAMPLE_OPTIONS, **options}
-        return o["steps"] * (1 if o["guidance"] == 1.0 else 2)
-
-    def log_prob(variables, batch, keys, num_times: int | None = None):
-        network = network_of(variables, base.batch_label(num_classes, batch))
-        nats = likelihood.negative_elbo(
-            denoise_with(network, True), path, batch["image"], keys, num_times=num_times
-        )
-        return LogProb(-nats, "lower bound", "uint8")
-
-    return Family(
-        networks=("denoiser",),
-        init=init,
-        forward=forward,
-        sample=sample,
-        sample_options=SAMPLE_OPTIONS,
-        nfe=nfe,
-        log_prob=None if path.steps is None else log_prob,
+    everywhere = interval == (0.0, 1.0)
+    return guidance.classifier_free(
+        network,
+        condition,
+        conditions.null_like(condition),
+        weight,
+        None if everywhere else interval,
     )
+
+
+def sample(parts: Parts, variables, keys, condition=None, **options):
+    parts.data.conditions.check(condition)
+    o = {**SAMPLE_OPTIONS, **options}
+    times = schedule.grid(parts.path, o["grid"], o["steps"])
+    prediction.check(parts.prediction, parts.path, times)
+    chosen = {name: o[name] for name in DENOISE_OPTIONS}
+    return sampler.sample(
+        lambda x_t, time: denoise(parts, variables, x_t, time, condition, **chosen),
+        keys,
+        parts.data.shape,
+        parts.path,
+        times,
+        eta=o["eta"],
+        variance=o["variance"],
+        initial=o["initial"],
+        trajectory=o["trajectory"],
+    )
+
+
+def nfe(**options) -> int:
+    o = {**SAMPLE_OPTIONS, **options}
+    return o["steps"] * (1 if o["guidance"] == 1.0 else 2)
+
+
+def log_prob(parts: Parts, variables, batch, keys, num_times: int | None = None):
+    """The variational bound, over `num_times` steps of the path or all of them."""
+    condition = parts.data.conditions.of(batch)
+    nats = likelihood.negative_elbo(
+        lambda x_t, time: denoise(parts, variables, x_t, time, condition),
+        parts.path,
+        batch["x"],
+        keys,
+        num_times=num_times,
+    )
+    return LogProb(-nats, "lower bound", "uint8")

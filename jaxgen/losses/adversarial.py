@@ -140,12 +140,3 @@ def gradient_penalty_term(target: NonNegative = 1.0):
         return gradient_penalty(outputs["critic"], outputs["real"], outputs["fake"], keys, target)
 
     return term
-
-
-TERMS = {
-    "critic": critic,
-    "adversarial": adversarial,
-    "r1": r1,
-    "r2": r2,
-    "gradient_penalty": gradient_penalty_term,
-}

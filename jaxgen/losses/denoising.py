@@ -36,6 +36,3 @@ def variational_bound():
     """Unbiased one-time estimate of the whole negative ELBO, in nats (VLB-weighted training). Needs
     `variational_bound`, a closure `() -> [B]`."""
     return lambda outputs: outputs["variational_bound"]()
-
-
-TERMS = {"denoising": denoising, "variational_bound": variational_bound}

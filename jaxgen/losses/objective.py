@@ -3,7 +3,6 @@
 loss(player, step) = sum_i weight_i(step) * mean_b term_i(outputs)_b
 """
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,13 +11,27 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen import ranges
+from jaxgen.calls import Mean, local_mean
 from jaxgen.errors import InputError, call_with_options, lookup
 from jaxgen.ranges import Count, Whole
 
 Outputs = Mapping[str, Any]
 Term = Callable[[Outputs], Float[Array, "B"]]
 
-_MODULES = ("elbo", "adversarial", "denoising", "perceptual")
+TERMS = {  # name -> factory(**options) -> term; imported when asked for
+    "reconstruction": "jaxgen.losses.elbo:reconstruction",
+    "kl": "jaxgen.losses.elbo:kl",
+    "importance_weighted": "jaxgen.losses.elbo:importance_weighted",
+    "critic": "jaxgen.losses.adversarial:critic",
+    "adversarial": "jaxgen.losses.adversarial:adversarial",
+    "r1": "jaxgen.losses.adversarial:r1",
+    "r2": "jaxgen.losses.adversarial:r2",
+    "gradient_penalty": "jaxgen.losses.adversarial:gradient_penalty_term",
+    "denoising": "jaxgen.losses.denoising:denoising",
+    "variational_bound": "jaxgen.losses.denoising:variational_bound",
+    "feature": "jaxgen.losses.perceptual:feature",
+    "pixel": "jaxgen.losses.perceptual:pixel",
+}
 
 
 class WeightedTerm(NamedTuple):
@@ -33,15 +46,6 @@ class WeightedTerm(NamedTuple):
     weight: Callable[[Any], Any]
     start: int
     every: int
-
-
-def terms() -> dict[str, Callable[..., Term]]:
-    """All term factories by name."""
-    return {
-        k: v
-        for m in _MODULES
-        for k, v in importlib.import_module(f"jaxgen.losses.{m}").TERMS.items()
-    }
 
 
 def weight_schedule(where: str, weight) -> Callable[[Any], Any]:
@@ -67,7 +71,7 @@ def build(player: str, table: Mapping[str, Mapping[str, Any]]) -> tuple[Weighted
     place = f"config.players.{player}.terms"
     if not table:
         raise InputError(f"{place} is empty: name at least one loss term")
-    known, rows = terms(), []
+    rows = []
     for name, row in table.items():
         where = f"{place}.{name}"
         if not isinstance(row, Mapping):
@@ -78,7 +82,7 @@ def build(player: str, table: Mapping[str, Mapping[str, Any]]) -> tuple[Weighted
         start, every = options.pop("start", 0), options.pop("every", 1)
         ranges.check(f"{where}.start", Whole, start)
         ranges.check(f"{where}.every", Count, every)
-        factory = lookup(known, f"loss term of {where}", term_name)
+        factory = lookup(TERMS, f"loss term of {where}", term_name)
         term = call_with_options(where, factory, options)
         rows.append(WeightedTerm(name, term, weight, start, every))
     return tuple(rows)
@@ -99,39 +103,23 @@ def _per_example(row: WeightedTerm, outputs: Outputs, batch_size: int) -> Float[
     return value.astype(jnp.float32)
 
 
-def batch_mean(axes: tuple[str, ...] = ()) -> Callable[[Array], Array]:
-    """The mean over all rows of the batch, those on other devices included: what terms that couple
-    examples read as outputs["batch_mean"]. axes: those that the batch is divided over, inside a
-    device's part of the computation."""
-
-    def mean(x):
-        here = jnp.mean(x, axis=0)
-        return jax.lax.pmean(here, axes) if axes else here
-
-    return mean
-
-
 def evaluate(
     rows: tuple[WeightedTerm, ...], outputs: Outputs, batch_size: int
 ) -> dict[str, Float[Array, "B"]]:
     """Every term's unweighted value per example, by name, where all of the batch is in `outputs`."""
-    outputs = {**outputs, "batch_mean": batch_mean()}
+    outputs = {**outputs, "batch_mean": local_mean}
     return {row.name: _per_example(row, outputs, batch_size) for row in rows}
 
 
 def loss(
-    rows: tuple[WeightedTerm, ...],
-    outputs: Outputs,
-    step,
-    batch_size: int,
-    axes: tuple[str, ...] = (),
+    rows: tuple[WeightedTerm, ...], outputs: Outputs, step, batch_size: int, mean: Mean = local_mean
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The player's scalar loss at `step`, and the mean of each term before weighting (0 where it
     was not computed).
 
-    axes: see `batch_mean`.
+    mean: over the global batch; terms that couple examples read it as outputs["batch_mean"].
     """
-    outputs = {**outputs, "batch_mean": batch_mean(axes)}
+    outputs = {**outputs, "batch_mean": mean}
     total, means = jnp.float32(0.0), {}
     for row in rows:
         compute = lambda row=row: jnp.mean(_per_example(row, outputs, batch_size))  # noqa: E731

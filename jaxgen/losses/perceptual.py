@@ -40,6 +40,3 @@ def feature(layers: tuple[int, ...] = ()):
 def pixel():
     """1/2 ||image - reconstruction||^2 per example, on [-1, 1]. Needs `real` and `reconstruction`."""
     return lambda outputs: feature_distance((outputs["real"],), (outputs["reconstruction"],))
-
-
-TERMS = {"feature": feature, "pixel": pixel}

@@ -6,21 +6,24 @@ from typing import Annotated, Any
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
+from jaxgen.calls import EVALUATION, Call
+from jaxgen.conditions import UNCONDITIONAL, Condition, ConditionSpec
 from jaxgen.networks.convolution import Conv
 from jaxgen.networks.layers import (
     ACTIVATIONS,
     Dropout,
+    Embedded,
     GroupNorm,
     SpectralConv,
     SpectralDense,
     activation,
     average_pool,
-    check_label,
     fan_avg_uniform,
     halvings,
     silu,
+    with_images,
     zeros,
 )
 from jaxgen.networks.mlp import projection_score
@@ -67,14 +70,6 @@ class ResidualBlock(nn.Module):
         return x + h
 
 
-def class_embedding(label, num_classes: int, features: int, dtype) -> Float[Array, "B F"] | None:
-    """The class's vector for the residual blocks, in the caller's scope; None without classes."""
-    check_label(label, num_classes)
-    return (
-        nn.Embed(num_classes, features, dtype=dtype, name="classes")(label) if num_classes else None
-    )
-
-
 class ConvEncoder(nn.Module):
     """Image -> [B, outputs]: residual blocks at each of len(channels) resolutions (high to low),
     then one Dense.
@@ -84,30 +79,29 @@ class ConvEncoder(nn.Module):
     channels: Sizes = (32, 64, 128)
     blocks: Count = 1
     dropout: Fraction = 0.0
-    num_classes: int = 0
+    conditions: ConditionSpec = UNCONDITIONAL
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self,
         image: Float[Array, "B H W C"],
-        label: Int[Array, "B"] | None = None,
-        *,
-        train: bool = False,
-        keys: Key[Array, "B"] | None = None,
+        condition: Condition | None = None,
+        call: Call = EVALUATION,
     ) -> Float[Array, "B outputs"]:
         halvings(image.shape[1:3], len(self.channels) - 1, "conv_encoder")
         conv = partial(Conv, kernel_size=(3, 3), dtype=self.dtype)
-        embedding = class_embedding(label, self.num_classes, self.channels[-1], self.dtype)
+        image, rest, condition = with_images(image, self.conditions, condition)
+        embedding = Embedded(rest, self.channels[-1], self.dtype, name="condition")(condition)
         h = conv(self.channels[0], name="in")(image)
         for level, channels in enumerate(self.channels):
             if level:
                 h = conv(channels, strides=(2, 2), name=f"down_{level}")(h)
             for i in range(self.blocks):
                 block = ResidualBlock(
-                    channels, self.dropout, self.dtype, train, name=f"block_{level}_{i}"
+                    channels, self.dropout, self.dtype, call.train, name=f"block_{level}_{i}"
                 )
-                h = block(h, embedding, keys)
+                h = block(h, embedding, call.keys)
         h = silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
         h = h.reshape(h.shape[0], -1)
         return nn.Dense(self.outputs, dtype=self.dtype, name="out")(h).astype(jnp.float32)
@@ -118,40 +112,39 @@ class ConvDecoder(nn.Module):
     blocks and nearest up-sampling. `channels` run from the high to the low resolution as in the
     encoder; no output nonlinearity."""
 
-    image_shape: tuple[int, int, int]
-    outputs: Count | None = None
+    shape: tuple[int, int, int]
     channels: Sizes = (32, 64, 128)
     blocks: Count = 1
     dropout: Fraction = 0.0
-    num_classes: int = 0
+    conditions: ConditionSpec = UNCONDITIONAL
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self,
         latent: Float[Array, "B D"],
-        label: Int[Array, "B"] | None = None,
-        *,
-        train: bool = False,
-        keys: Key[Array, "B"] | None = None,
+        condition: Condition | None = None,
+        call: Call = EVALUATION,
     ) -> Float[Array, "B H W outputs"]:
         conv = partial(Conv, kernel_size=(3, 3), dtype=self.dtype)
-        embedding = class_embedding(label, self.num_classes, self.channels[-1], self.dtype)
-        low = (
-            *halvings(self.image_shape[:2], len(self.channels) - 1, "conv_decoder"),
-            self.channels[-1],
-        )
+        embed = Embedded(self.conditions, self.channels[-1], self.dtype, name="condition")
+        embedding = embed(condition)
+        low = (*halvings(self.shape[:2], len(self.channels) - 1, "conv_decoder"), self.channels[-1])
         h = nn.Dense(math.prod(low), dtype=self.dtype, name="in")(latent).reshape(-1, *low)
         for level in reversed(range(len(self.channels))):
             for i in range(self.blocks):
                 block = ResidualBlock(
-                    self.channels[level], self.dropout, self.dtype, train, name=f"block_{level}_{i}"
+                    self.channels[level],
+                    self.dropout,
+                    self.dtype,
+                    call.train,
+                    name=f"block_{level}_{i}",
                 )
-                h = block(h, embedding, keys)
+                h = block(h, embedding, call.keys)
             if level:
                 h = conv(self.channels[level - 1], upsample=True, name=f"up_{level}")(h)
         h = silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
-        return conv(self.outputs or self.image_shape[2], name="out")(h).astype(jnp.float32)
+        return conv(self.shape[2], name="out")(h).astype(jnp.float32)
 
 
 class ConvCritic(nn.Module):
@@ -159,30 +152,29 @@ class ConvCritic(nn.Module):
     Dense layers.
 
     There is no normalisation, so that a gradient penalty means what it says; the residual sums are
-    divided by sqrt(2) to keep their variance (Karras et al. 2020). A label enters by projection
+    divided by sqrt(2) to keep their variance (Karras et al. 2020). A condition enters by projection
     (Miyato & Koyama 2018)."""
 
     channels: Sizes = (32, 64, 128)
     blocks: Count = 1
     activation: Annotated[str, one_of(ACTIVATIONS)] = "leaky_relu"
     spectral_norm: bool = False
-    num_classes: int = 0
+    conditions: ConditionSpec = UNCONDITIONAL
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self,
         image: Float[Array, "B H W C"],
-        label: Int[Array, "B"] | None = None,
-        *,
-        train: bool = False,
-        keys: Key[Array, "B"] | None = None,
+        condition: Condition | None = None,
+        call: Call = EVALUATION,
     ) -> tuple[Float[Array, "B"], tuple[Array, ...]]:
         halvings(image.shape[1:3], len(self.channels) - 1, "conv_critic")
         act = activation(self.activation)
-        conv = partial(SpectralConv, train=train) if self.spectral_norm else Conv
+        image, rest, condition = with_images(image, self.conditions, condition)
+        conv = partial(SpectralConv, train=call.train) if self.spectral_norm else Conv
         conv = partial(conv, dtype=self.dtype)
-        dense = partial(SpectralDense, train=train) if self.spectral_norm else nn.Dense
+        dense = partial(SpectralDense, train=call.train) if self.spectral_norm else nn.Dense
 
         h = conv(self.channels[0], (3, 3), name="in")(image)
         features = []
@@ -199,4 +191,4 @@ class ConvCritic(nn.Module):
             features.append(h)
         h = act(h).reshape(h.shape[0], -1)
         h = act(dense(self.channels[-1], dtype=self.dtype, name="dense")(h))
-        return projection_score(dense, h, label, self.num_classes, self.dtype), tuple(features)
+        return projection_score(dense, h, rest, condition, self.dtype), tuple(features)

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
+from jaxgen.calls import EVALUATION, Call
+from jaxgen.conditions import UNCONDITIONAL, Condition, ConditionSpec
 from jaxgen.errors import InputError
 from jaxgen.networks.layers import (
     REMAT,
@@ -20,6 +22,7 @@ from jaxgen.networks.layers import (
     rematerialise,
     silu,
     to_patches,
+    with_images,
     zeros,
 )
 from jaxgen.ranges import Count, Fraction, Positive, Whole, multiple_of, one_of
@@ -115,7 +118,7 @@ class DiT(nn.Module):
     outputs: Count | None = None
     mlp_ratio: Positive = 4.0
     dropout: Fraction = 0.0
-    num_classes: int = 0
+    conditions: ConditionSpec = UNCONDITIONAL
     remat: bool | Annotated[str, one_of(REMAT)] = False
     dtype: Any = jnp.float32
 
@@ -124,12 +127,11 @@ class DiT(nn.Module):
         self,
         x: Float[Array, "B H W C"],
         time: Float[Array, "B"],
-        label: Int[Array, "B"] | None = None,
-        *,
-        train: bool = False,
-        keys: Key[Array, "B"] | None = None,
+        condition: Condition | None = None,
+        call: Call = EVALUATION,
     ) -> Float[Array, "B H W outputs"]:
         p, outputs = self.patch, self.outputs or x.shape[-1]
+        x, rest, condition = with_images(x, self.conditions, condition)
         patches = to_patches(x, p, "dit")
         if self.width % 4 or self.width % self.heads:
             raise InputError(
@@ -140,17 +142,17 @@ class DiT(nn.Module):
         h = nn.Dense(self.width, dtype=self.dtype, kernel_init=fan_avg_uniform, name="in")(tokens)
         h += jnp.asarray(position_embedding(rows, columns, self.width), self.dtype)
 
-        embed = TimeEmbedding(self.width, 256, self.num_classes, self.dtype, name="embedding")
-        condition = silu(embed(time, label))
+        embed = TimeEmbedding(self.width, 256, rest, self.dtype, name="embedding")
+        embedding = silu(embed(time, condition))
         block = rematerialise(Block, self.remat)
         for i in range(self.depth):
             layer = block(
-                self.heads, self.mlp_ratio, self.dropout, self.dtype, train, name=f"block_{i}"
+                self.heads, self.mlp_ratio, self.dropout, self.dtype, call.train, name=f"block_{i}"
             )
-            h = layer(h, condition, keys)
+            h = layer(h, embedding, call.keys)
 
         dense = partial(nn.Dense, dtype=self.dtype, kernel_init=zeros)
-        shift, scale = jnp.split(dense(2 * self.width, name="modulation")(condition), 2, -1)
+        shift, scale = jnp.split(dense(2 * self.width, name="modulation")(embedding), 2, -1)
         norm = nn.LayerNorm(use_scale=False, use_bias=False, dtype=self.dtype, name="norm_out")
         h = dense(p * p * outputs, name="out")(modulate(norm(h), shift, scale))
         return from_patches(h.reshape(batch, rows, columns, -1), p).astype(jnp.float32)

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from jaxgen import draws
+from jaxgen.conditions import UNCONDITIONAL, Condition, ConditionSpec
 from jaxgen.errors import InputError, nearest
 from jaxgen.networks.convolution import convolve
 
@@ -56,17 +57,45 @@ def activation(name: str) -> Callable[[Array], Array]:
     return ACTIVATIONS[name]
 
 
-def check_label(label: Int[Array, "B"] | None, num_classes: int) -> None:
-    """InputError unless a label is given exactly when the network has classes."""
-    if num_classes and label is None:
-        raise InputError(
-            f"the network has num_classes={num_classes} and needs a label; none was given"
-        )
-    if not num_classes and label is not None:
-        raise InputError(
-            "a label was given to a network without classes; set its num_classes, or pass "
-            "label=None"
-        )
+class Embedded(nn.Module):
+    """A condition as one vector: a row for each class (the last one is the null's) plus a linear
+    map of everything else, flattened. None for an unconditional network."""
+
+    conditions: ConditionSpec
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, condition: Condition | None) -> Float[Array, "B F"] | None:
+        self.conditions.check(condition)
+        vectors = []
+        for kind in self.conditions.kinds:
+            x = condition[kind.name]
+            if kind.classes:
+                rows = nn.Embed(kind.classes + 1, self.features, dtype=self.dtype, name=kind.name)
+                vectors.append(rows(x))
+            else:
+                dense = nn.Dense(self.features, use_bias=False, dtype=self.dtype, name=kind.name)
+                vectors.append(dense(x.reshape(x.shape[0], -1)))
+        return sum(vectors[1:], vectors[0]) if vectors else None
+
+
+def with_images(
+    x: Float[Array, "B H W C"], conditions: ConditionSpec, condition: Condition | None
+) -> tuple[Float[Array, "B H W C+K"], ConditionSpec, Condition | None]:
+    """(`x` with the condition's images as further channels, brought to its size, and the rest of
+    the condition for `Embedded`)."""
+    conditions.check(condition)
+    images, rest = conditions.split()
+    if not images:
+        return x, conditions, condition
+    size = x.shape[1:3]
+    channels = [
+        jax.image.resize(condition[n], (x.shape[0], *size, condition[n].shape[-1]), "nearest")
+        for n in images.names
+    ]
+    x = jnp.concatenate([x, *(c.astype(x.dtype) for c in channels)], -1)
+    return x, rest, {name: condition[name] for name in rest.names}
 
 
 def halvings(size: tuple[int, ...], count: int, where: str) -> tuple[int, ...]:
@@ -261,27 +290,20 @@ def sinusoidal_embedding(
 
 
 class TimeEmbedding(nn.Module):
-    """sinusoidal -> Dense -> silu -> Dense, plus the class's row; row `num_classes` is the null
-    class.
-    """
+    """sinusoidal -> Dense -> silu -> Dense, plus the embedded condition."""
 
     features: int
     frequencies: int
-    num_classes: int = 0
+    conditions: ConditionSpec = UNCONDITIONAL
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, time: Float[Array, "B"], label: Int[Array, "B"] | None
-    ) -> Float[Array, "B F"]:
-        check_label(label, self.num_classes)
+    def __call__(self, time: Float[Array, "B"], condition: Condition | None) -> Float[Array, "B F"]:
         dense = partial(nn.Dense, self.features, dtype=self.dtype, kernel_init=fan_avg_uniform)
         embedding = dense(name="time_in")(sinusoidal_embedding(time, self.frequencies))
         embedding = dense(name="time_out")(silu(embedding))
-        if self.num_classes:
-            rows = nn.Embed(self.num_classes + 1, self.features, dtype=self.dtype, name="classes")
-            embedding += rows(label)
-        return embedding
+        rest = Embedded(self.conditions, self.features, self.dtype, name="condition")(condition)
+        return embedding if rest is None else embedding + rest
 
 
 def average_pool(x: Float[Array, "B 2*H 2*W C"]) -> Float[Array, "B H W C"]:

@@ -4,18 +4,19 @@ import math
 from functools import partial
 from typing import Annotated, Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float
 
+from jaxgen.calls import EVALUATION, Call
+from jaxgen.conditions import UNCONDITIONAL, Condition, ConditionSpec
 from jaxgen.errors import InputError, nearest
 from jaxgen.networks.layers import (
     ACTIVATIONS,
+    Embedded,
     SpectralDense,
     TimeEmbedding,
     activation,
-    check_label,
     silu,
     zeros,
 )
@@ -28,30 +29,28 @@ class MLP(nn.Module):
     """Dense layers, each followed by the norm and the activation; returns every layer's output
     (without any, its input).
 
-    The class enters as a vector added in the first layer, as if its one-hot code were a part of the
-    input. With `residual`, a layer as wide as its input is added to it."""
+    The condition enters as a vector added in the first layer, as if it were a part of the input. With `residual`, a layer as wide as its input is added to it."""
 
     hidden: tuple[int, ...]
     activation: Annotated[str, one_of(ACTIVATIONS)]
     norm: Annotated[str, one_of(NORMS)] = "none"
     residual: bool = False
-    num_classes: int = 0
+    conditions: ConditionSpec = UNCONDITIONAL
     dtype: Any = jnp.float32
     dense: Any = nn.Dense
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B D"], label: Int[Array, "B"] | None
+        self, x: Float[Array, "B D"], condition: Condition | None
     ) -> tuple[Float[Array, "B F"], ...]:
-        check_label(label, self.num_classes)
         if self.norm not in NORMS:
             raise InputError(f"unknown norm '{self.norm}' of an MLP: {nearest(self.norm, NORMS)}")
         act, norm = activation(self.activation), NORMS[self.norm]
         outputs = []
         for i, width in enumerate(self.hidden):
             h = self.dense(width, dtype=self.dtype, name=f"dense_{i}")(x)
-            if i == 0 and self.num_classes:
-                h += nn.Embed(self.num_classes, width, dtype=self.dtype, name="classes")(label)
+            if i == 0 and self.conditions:
+                h += Embedded(self.conditions, width, self.dtype, name="condition")(condition)
             if norm is not None:
                 h = norm(dtype=self.dtype, name=f"norm_{i}")(h)
             h = act(h)
@@ -68,117 +67,104 @@ class MLPEncoder(nn.Module):
     activation: Annotated[str, one_of(ACTIVATIONS)] = "relu"
     norm: Annotated[str, one_of(NORMS)] = "none"
     residual: bool = False
-    num_classes: int = 0
+    conditions: ConditionSpec = UNCONDITIONAL
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, "B H W C"],
-        label: Int[Array, "B"] | None = None,
-        *,
-        train: bool = False,
-        keys: Key[Array, "B"] | None = None,
+        image: Float[Array, "B *S C"],
+        condition: Condition | None = None,
+        call: Call = EVALUATION,
     ) -> Float[Array, "B outputs"]:
         body = MLP(
             self.hidden,
             self.activation,
             self.norm,
             self.residual,
-            self.num_classes,
+            self.conditions,
             self.dtype,
             name="body",
         )
-        h = body(image.reshape(image.shape[0], -1), label)[-1]
+        h = body(image.reshape(image.shape[0], -1), condition)[-1]
         return nn.Dense(self.outputs, dtype=self.dtype, name="out")(h).astype(jnp.float32)
 
 
 class MLPDecoder(nn.Module):
-    """Latent -> [B, H, W, outputs], by default as many channels as the image has; no output
-    nonlinearity.
-    """
+    """Latent -> [B, *shape], without an output nonlinearity."""
 
-    image_shape: tuple[int, int, int]
-    outputs: Count | None = None
+    shape: tuple[int, ...]
     hidden: tuple[Count, ...] = (300, 300)
     activation: Annotated[str, one_of(ACTIVATIONS)] = "relu"
     norm: Annotated[str, one_of(NORMS)] = "none"
     residual: bool = False
-    num_classes: int = 0
+    conditions: ConditionSpec = UNCONDITIONAL
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self,
         latent: Float[Array, "B D"],
-        label: Int[Array, "B"] | None = None,
-        *,
-        train: bool = False,
-        keys: Key[Array, "B"] | None = None,
-    ) -> Float[Array, "B H W outputs"]:
-        height, width, channels = self.image_shape
-        shape = (height, width, self.outputs or channels)
+        condition: Condition | None = None,
+        call: Call = EVALUATION,
+    ) -> Float[Array, "B ..."]:
         body = MLP(
             self.hidden,
             self.activation,
             self.norm,
             self.residual,
-            self.num_classes,
+            self.conditions,
             self.dtype,
             name="body",
         )
-        h = body(latent, label)[-1]
-        image = nn.Dense(math.prod(shape), dtype=self.dtype, name="out")(h)
-        return image.reshape(-1, *shape).astype(jnp.float32)
+        h = body(latent, condition)[-1]
+        image = nn.Dense(math.prod(self.shape), dtype=self.dtype, name="out")(h)
+        return image.reshape(-1, *self.shape).astype(jnp.float32)
 
 
 class MLPCritic(nn.Module):
-    """Image -> (score, hidden activations); a label enters by projection (Miyato & Koyama 2018)."""
+    """Image -> (score, hidden activations); the condition enters by projection."""
 
     hidden: tuple[Count, ...] = (300, 300)
     activation: Annotated[str, one_of(ACTIVATIONS)] = "leaky_relu"
     norm: Annotated[str, one_of(NORMS)] = "none"
     residual: bool = False
     spectral_norm: bool = False
-    num_classes: int = 0
+    conditions: ConditionSpec = UNCONDITIONAL
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, "B H W C"],
-        label: Int[Array, "B"] | None = None,
-        *,
-        train: bool = False,
-        keys: Key[Array, "B"] | None = None,
+        image: Float[Array, "B *S C"],
+        condition: Condition | None = None,
+        call: Call = EVALUATION,
     ) -> tuple[Float[Array, "B"], tuple[Array, ...]]:
-        dense = partial(SpectralDense, train=train) if self.spectral_norm else nn.Dense
+        dense = partial(SpectralDense, train=call.train) if self.spectral_norm else nn.Dense
         body = MLP(
             self.hidden,
             self.activation,
             self.norm,
             self.residual,
-            0,
+            UNCONDITIONAL,
             self.dtype,
             dense,
             name="body",
         )
         features = body(image.reshape(image.shape[0], -1), None)
-        return projection_score(dense, features[-1], label, self.num_classes, self.dtype), features
+        score = projection_score(dense, features[-1], self.conditions, condition, self.dtype)
+        return score, features
 
 
 def projection_score(
-    dense, h: Float[Array, "B F"], label, num_classes: int, dtype
+    dense, h: Float[Array, "B F"], conditions: ConditionSpec, condition: Condition | None, dtype
 ) -> Float[Array, "B"]:
-    """<w, h> + b, plus <V[label], h> with classes, in the caller's scope; V is a Dense layer of the
-    one-hot code.
-    """
-    check_label(label, num_classes)
+    """<w, h> + b, plus <V c, h> with a condition, in the caller's scope (Miyato & Koyama 2018)."""
+    conditions.check(condition)
     score = dense(1, dtype=dtype, name="score")(h)[:, 0].astype(jnp.float32)
-    if num_classes:
-        rows = dense(h.shape[-1], use_bias=False, dtype=dtype, name="classes")(
-            jax.nn.one_hot(label, num_classes)
-        )
+    if conditions:
+        project = dense(h.shape[-1], use_bias=False, dtype=dtype, name="condition")
+        rows = project(conditions.flat(condition))
         score += jnp.sum(rows * h, -1, dtype=jnp.float32)
     return score
 
@@ -197,30 +183,28 @@ class MLPDenoiser(nn.Module):
     expansion: Count = 1
     embedding: Frequencies = 128
     activation: Annotated[str, one_of(ACTIVATIONS)] = "silu"
-    num_classes: int = 0
+    conditions: ConditionSpec = UNCONDITIONAL
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "B H W C"],
+        x: Float[Array, "B *S C"],
         time: Float[Array, "B"],
-        label: Int[Array, "B"] | None = None,
-        *,
-        train: bool = False,
-        keys: Key[Array, "B"] | None = None,
-    ) -> Float[Array, "B H W outputs"]:
+        condition: Condition | None = None,
+        call: Call = EVALUATION,
+    ) -> Float[Array, "B *S outputs"]:
         act, dense = activation(self.activation), partial(nn.Dense, dtype=self.dtype)
         norm = partial(nn.LayerNorm, use_scale=False, use_bias=False, dtype=self.dtype)
-        shape = (*x.shape[1:3], self.outputs or x.shape[3])
+        shape = (*x.shape[1:-1], self.outputs or x.shape[-1])
 
         embed = TimeEmbedding(
-            self.embedding, self.embedding, self.num_classes, self.dtype, name="embedding"
+            self.embedding, self.embedding, self.conditions, self.dtype, name="embedding"
         )
-        condition = silu(embed(time, label))
+        embedding = silu(embed(time, condition))
         h = dense(self.width, name="in")(x.reshape(x.shape[0], -1))
         for i in range(self.depth):
-            scale, shift = jnp.split(dense(2 * self.width, name=f"film_{i}")(condition), 2, -1)
+            scale, shift = jnp.split(dense(2 * self.width, name=f"film_{i}")(embedding), 2, -1)
             r = norm(name=f"norm_{i}")(h) * (1 + scale) + shift
             r = act(dense(self.expansion * self.width, name=f"up_{i}")(r))
             h += dense(self.width, kernel_init=zeros, name=f"down_{i}")(r)

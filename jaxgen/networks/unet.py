@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float
 
+from jaxgen.calls import EVALUATION, Call
+from jaxgen.conditions import UNCONDITIONAL, Condition, ConditionSpec
 from jaxgen.errors import InputError
 from jaxgen.networks.conv import ResidualBlock
 from jaxgen.networks.convolution import Conv
@@ -23,6 +25,7 @@ from jaxgen.networks.layers import (
     rematerialise,
     silu,
     to_patches,
+    with_images,
     zeros,
 )
 from jaxgen.ranges import Count, Fraction, Frequencies, Sizes, one_of
@@ -67,7 +70,7 @@ class UNet(nn.Module):
     heads: Count = 1
     patch: Count = 1
     dropout: Fraction = 0.1
-    num_classes: int = 0
+    conditions: ConditionSpec = UNCONDITIONAL
     remat: bool | Annotated[str, one_of(REMAT)] = False
     dtype: Any = jnp.float32
 
@@ -76,12 +79,11 @@ class UNet(nn.Module):
         self,
         x: Float[Array, "B H W C"],
         time: Float[Array, "B"],
-        label: Int[Array, "B"] | None = None,
-        *,
-        train: bool = False,
-        keys: Key[Array, "B"] | None = None,
+        condition: Condition | None = None,
+        call: Call = EVALUATION,
     ) -> Float[Array, "B H W outputs"]:
         outputs = self.outputs or x.shape[-1]
+        x, rest, condition = with_images(x, self.conditions, condition)
         x = to_patches(x, self.patch, "unet")
         halvings(x.shape[1:3], len(self.multipliers) - 1, "unet")
         levels = [self.channels * m for m in self.multipliers]
@@ -89,14 +91,12 @@ class UNet(nn.Module):
             rematerialise(b, self.remat) for b in (ResidualBlock, Attention)
         )
         conv = partial(Conv, kernel_size=(3, 3), dtype=self.dtype, kernel_init=fan_avg_uniform)
-        embed = TimeEmbedding(
-            4 * self.channels, self.channels, self.num_classes, self.dtype, name="embedding"
-        )
-        embedding = embed(time, label)
+        embed = TimeEmbedding(4 * self.channels, self.channels, rest, self.dtype, name="embedding")
+        embedding = embed(time, condition)
 
         def block(h, channels, name):
-            h = residual_block(channels, self.dropout, self.dtype, train, name=name)(
-                h, embedding, keys
+            h = residual_block(channels, self.dropout, self.dtype, call.train, name=name)(
+                h, embedding, call.keys
             )
             return attend(h, name) if h.shape[1] in self.attention else h
 
@@ -113,9 +113,9 @@ class UNet(nn.Module):
                 h = block(h, channels, f"down_{level}_{i}")
                 skips.append(h)
 
-        middle = partial(residual_block, levels[-1], self.dropout, self.dtype, train)
-        h = middle(name="middle_0")(h, embedding, keys)
-        h = middle(name="middle_1")(attend(h, "middle"), embedding, keys)
+        middle = partial(residual_block, levels[-1], self.dropout, self.dtype, call.train)
+        h = middle(name="middle_0")(h, embedding, call.keys)
+        h = middle(name="middle_1")(attend(h, "middle"), embedding, call.keys)
 
         for level in reversed(range(len(levels))):
             for i in range(self.blocks + 1):

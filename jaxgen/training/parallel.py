@@ -20,6 +20,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxgen import programs
+from jaxgen.calls import local_mean
 from jaxgen.errors import InputError, nearest
 
 MODES = ("jit", "pmap")
@@ -126,6 +127,11 @@ class Parallel(NamedTuple):
     def create(self, init: Callable[[], Any]):
         """The state that `init` makes, every device making the parts that it keeps."""
         return jax.jit(init, out_shardings=self.shardings(jax.eval_shape(init)))()
+
+    def global_mean(self, x):
+        """Inside a device's part of the computation: the mean over the rows of all devices."""
+        here = local_mean(x)
+        return jax.lax.pmean(here, self.axes) if self.axes else here
 
     def index(self):
         """Inside a device's part of the computation: its place along the batch."""

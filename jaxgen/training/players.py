@@ -44,6 +44,8 @@ def build(config, family: Family) -> dict[str, Player]:
                 raise InputError(
                     f"config.players.{name} has no field '{field}': {nearest(field, TYPES)}"
                 )
+        for field, hint in TYPES.items():
+            ranges.check(f"config.players.{name}.{field}", hint, spec[field])
         networks = spec.networks or (name,)
         for network in networks:
             if network not in family.networks:
@@ -56,8 +58,6 @@ def build(config, family: Family) -> dict[str, Player]:
                     f"network '{network}' belongs to both players {owner[network]} and {name}"
                 )
             owner[network] = name
-        for field, hint in TYPES.items():
-            ranges.check(f"config.players.{name}.{field}", hint, spec[field])
         optimiser, schedule = optimizer.build(
             spec.optimizer, config.train.steps * spec.updates, f"config.players.{name}.optimizer"
         )
@@ -65,11 +65,15 @@ def build(config, family: Family) -> dict[str, Player]:
             networks, objective.build(name, spec.terms.to_dict()), optimiser, schedule, spec.updates
         )
     for network in family.networks:
-        if network not in owner:
+        if network not in owner and network not in config.pretrained:
             raise InputError(
                 f"no player trains the network '{network}': name it in some "
-                f"players.<player>.networks"
+                "players.<player>.networks, or freeze it by config.pretrained"
             )
+    for network in config.pretrained:
+        if network not in family.networks:
+            known = nearest(network, family.networks)
+            raise InputError(f"config.pretrained names the network '{network}': {known}")
     if config.simultaneous and any(p.updates > 1 for p in players.values()):
         raise InputError("config.simultaneous needs updates = 1 for every player")
     return players

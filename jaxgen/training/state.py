@@ -7,15 +7,25 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, UInt32
 
-from jaxgen.errors import InputError
-from jaxgen.families.base import Family, Variables, float_image
+from jaxgen.errors import InputError, nearest
+from jaxgen.families.base import Family, Variables
 from jaxgen.training.players import Player
 
 
 class TrainState(NamedTuple):
-    """step: steps done. key: root key's data. params, state: by network. opt_state: by player. ema:
-    {rate: params}. position: (epoch, offset) of the next training example. bad_step: the first step
-    whose loss was not finite, or -1."""
+    """What a step changes, and what it needs.
+
+    Attributes:
+      step: steps done.
+      key: the root key's data.
+      params, state: by network; the state is what gradients do not train.
+      opt_state: by player.
+      ema: {rate: params of the averaged networks}.
+      position: (epoch, offset) of the next training example.
+      bad_step: the first step whose loss was not finite, or -1.
+      frozen: params of the networks that no player trains. They are part of the checkpoint, so that
+        a run does not need the folder that they came from.
+    """
 
     step: Int[Array, ""]
     key: UInt32[Array, "2"]
@@ -25,38 +35,47 @@ class TrainState(NamedTuple):
     ema: dict[str, dict[str, Any]]
     position: Int[Array, "2"]
     bad_step: Int[Array, ""]
+    frozen: dict[str, Any]
 
 
-def ema_networks(config, family: Family) -> tuple[str, ...]:
-    """The networks whose parameters are averaged."""
-    chosen = tuple(config.ema.networks) or family.networks
+def ema_networks(config, family: Family, trained: tuple[str, ...]) -> tuple[str, ...]:
+    """The networks whose parameters are averaged: those of `config.ema.networks`, or all trained.
+
+    Raises InputError for a network that is not trained, and where the wiring reads an average that
+    is not kept.
+    """
+    chosen = tuple(config.ema.networks) or trained
     for name in chosen:
-        if name not in family.networks:
+        if name not in trained:
+            what = "is frozen" if name in family.networks else nearest(name, trained)
+            raise InputError(f"config.ema.networks names '{name}': {what}")
+    for name in family.averages:
+        if name not in chosen or not config.ema.rates:
             raise InputError(
-                f"config.ema.networks names '{name}', but the wiring has "
-                f"{', '.join(family.networks)}"
+                f"the wiring reads the average of '{name}': give config.ema.rates, and name it in "
+                "config.ema.networks"
             )
     return chosen
 
 
-def blank_batch(config, batch_size: int = 1) -> dict[str, Array]:
-    """A batch of the config's shape, for initialisation."""
-    batch = {"image": float_image(tuple(config.data.image_shape), batch_size)}
-    return (
-        {**batch, "label": jnp.zeros(batch_size, jnp.int32)} if config.data.num_classes else batch
-    )
+def blank_batch(config, family: Family, batch_size: int = 1) -> dict[str, Array]:
+    """A batch of the family's shapes as a wiring sees it, for initialisation and for shapes."""
+    x = jnp.zeros((batch_size, *family.data.shape), jnp.float32)
+    return {"x": x, **family.data.conditions.blank(batch_size)}
 
 
 def initial(config, family: Family, players: dict[str, Player]) -> Callable[[], TrainState]:
-    """A function that makes the state at step 0 from config.seed alone; to be compiled by who knows
-    where it shall live.
-    """
+    """A function that makes the state at step 0 from config.seed alone; the caller compiles it with
+    the shardings that it wants."""
     key = jax.random.key(config.seed)
-    averaged = ema_networks(config, family)
+    trained = tuple(n for n in family.networks if any(n in p.networks for p in players.values()))
+    averaged = ema_networks(config, family, trained)
 
     def create():
-        variables = family.init(jax.random.fold_in(key, 0), blank_batch(config))
-        params = dict(variables["params"])
+        batch = blank_batch(config, family)
+        variables = family.init(jax.random.fold_in(key, 0), batch)
+        params = {name: tree for name, tree in variables["params"].items() if name in trained}
+        frozen = {name: tree for name, tree in variables["params"].items() if name not in trained}
         subset = {name: params[name] for name in averaged}
         return TrainState(
             step=jnp.int32(0),
@@ -69,6 +88,7 @@ def initial(config, family: Family, players: dict[str, Player]) -> Callable[[], 
             ema={str(rate): jax.tree.map(jnp.copy, subset) for rate in config.ema.rates},
             position=jnp.zeros(2, jnp.int32),
             bad_step=jnp.int32(-1),
+            frozen=frozen,
         )
 
     return create
@@ -93,11 +113,18 @@ def chosen_rate(state: TrainState, ema: str | float | None) -> str | None:
     return rate
 
 
-def variables(state: TrainState, ema: str | float | None = "slowest") -> Variables:
-    """What a family's functions take. `ema`: a rate, "slowest" for the largest there is, None for
-    the raw parameters.
+def variables(
+    state: TrainState, ema: str | float | None = "slowest", averages: tuple[str, ...] = ()
+) -> Variables:
+    """What a family's functions take.
+
+    ema: a rate, "slowest" for the largest there is, None for the raw parameters. averages: networks
+    whose slowest average is added as "<network>/average" (`Family.averages`).
     """
-    rate = chosen_rate(state, ema)
-    if rate is None:
-        return {"params": state.params, "state": state.state}
-    return {"params": {**state.params, **state.ema[rate]}, "state": state.state}
+    rate, params = chosen_rate(state, ema), {**state.frozen, **state.params}
+    if rate is not None:
+        params |= state.ema[rate]
+    if averages:
+        slowest = state.ema[max(state.ema, key=float)]
+        params |= {f"{name}/average": slowest[name] for name in averages}
+    return {"params": params, "state": state.state}

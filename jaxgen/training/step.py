@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import PartitionSpec
 
-from jaxgen.data import prepare
+from jaxgen import spaces
+from jaxgen.calls import Call, Mean, local_mean
 from jaxgen.families.base import Family, Variables
 from jaxgen.losses import objective
-from jaxgen.networks.layers import is_rematerialised
 from jaxgen.training import parallel
 from jaxgen.training import players as players_lib
 from jaxgen.training.parallel import Parallel
 from jaxgen.training.players import Player
 from jaxgen.training.state import TrainState
+from jaxgen.training.state import variables as variables_of
 
 Batch = dict[str, Any]
 
@@ -39,14 +40,13 @@ def player_gradients(
     keys: jax.Array,
     accumulate: int,
     whole: Callable[[Any], Any] = lambda params: params,
-    axes: tuple[str, ...] = (),
+    mean: Mean = local_mean,
 ) -> tuple[Any, dict[str, jax.Array], Any]:
     """(gradients, means of the loss and its terms, new non-gradient state) of one player on one
     prepared batch.
 
     whole: the parts of the parameters that a device keeps -> what the networks take.
-    axes: what the batch is divided over, for terms that couple its examples (within their
-    micro-batch). With `accumulate` micro-batches, example i goes to micro-batch i mod `accumulate`,
+    mean: over the global batch (its micro-batch), for terms and states that couple its examples. With `accumulate` micro-batches, example i goes to micro-batch i mod `accumulate`,
     which moves nothing between devices."""
     own = {name: variables["params"][name] for name in player.networks}
     others = {name: tree for name, tree in variables["params"].items() if name not in own}
@@ -55,8 +55,8 @@ def player_gradients(
     def loss(own_params, non_gradient, batch, keys):
         params = {**others, **own_params}
         seen = {"params": whole(params), "state": non_gradient}
-        outputs, new = family.forward(seen, batch, keys, True)
-        total, means = objective.loss(player.rows, outputs, step, size, axes)
+        outputs, new = family.forward(seen, batch, Call(True, keys, mean))
+        total, means = objective.loss(player.rows, outputs, step, size, mean)
         return total, ({"loss": total, **means}, new)
 
     gradient = jax.grad(loss, has_aux=True)
@@ -89,10 +89,10 @@ def update_ema(state: TrainState, params: dict[str, Any]) -> dict[str, Any]:
     step = state.step.astype(jnp.float32)
 
     def move(rate, average):
-        decay = jnp.minimum(float(rate), (1.0 + step) / (10.0 + step))
-        return jax.tree.map(
-            lambda a, p: a + (1.0 - decay) * (p - a), average, {k: params[k] for k in average}
-        )
+        # 1 - rate in float64: near 1 float32 is too coarse for the rate
+        share = jnp.maximum(jnp.float32(1.0 - float(rate)), 9.0 / (10.0 + step))
+        new = {network: params[network] for network in average}
+        return jax.tree.map(lambda a, p: a + share * (p - a), average, new)
 
     return {rate: move(rate, average) for rate, average in state.ema.items()}
 
@@ -108,30 +108,38 @@ def build(
     `<player>/learning_rate`.
     way: the devices it runs on; by default one, as in a notebook.
     """
-    accumulate, flip = config.train.accumulate, config.data.flip
+    accumulate, space = config.train.accumulate, spaces.from_config(config)
     stacked = players_lib.batches_per_step(players) > 1
     way = parallel.one_device() if way is None else way
 
     def gradients(name: str, state: TrainState, batch: Batch, key: jax.Array):
-        specs = way.specs(state.params, "params/")
+        params = variables_of(state, None, family.averages)["params"]
+        specs = way.specs(params, "params/")
         own_specs = {network: specs[network] for network in players[name].networks}
 
         def whole(params):
             # At once, as a loss may use a network several times (a critic on real and on generated
-            # images); but block by block where that saves memory. A network is described in the
-            # config under its name.
+            # images); but block by block where that saves memory.
             return {
-                n: way.gather(tree, specs[n], late=is_rematerialised(config.model.get(n) or {}))
+                n: way.gather(tree, specs[n], late=n in family.recomputed)
                 for n, tree in params.items()
             }
 
         def on_device(params, non_gradient, step, batch, key):
-            rows = batch["image"].shape[0]
+            rows = batch[space.column].shape[0]
             keys = example_keys(key, rows, way.index() * rows)
-            batch = prepare(batch, keys, flip=flip)
+            batch = space.enter(batch, keys, augment=True)
             variables = {"params": params, "state": non_gradient}
             grads, means, new = player_gradients(
-                family, players[name], variables, step, batch, keys, accumulate, whole, way.axes
+                family,
+                players[name],
+                variables,
+                step,
+                batch,
+                keys,
+                accumulate,
+                whole,
+                way.global_mean,
             )
             grads, means = way.mean(
                 (grads, means), (own_specs, jax.tree.map(lambda _: PartitionSpec(), means))
@@ -144,7 +152,7 @@ def build(
             in_specs=(specs, everywhere, everywhere, way.batch_spec(), everywhere),
             out_specs=(own_specs, everywhere, everywhere),
         )
-        return run(state.params, state.state, state.step, batch, key)
+        return run(params, state.state, state.step, batch, key)
 
     def apply(name: str, state: TrainState, grads) -> tuple[Any, Any]:
         own = {k: state.params[k] for k in players[name].networks}

@@ -259,7 +259,7 @@ def config_of(system, **changes):
         denoiser = dict(name="dit", patch=4, width=8, depth=1, heads=2, dropout=0.2)
         schedule = dict(name="linear", steps=10, end=0.5)
         config.model.update(
-            schedule=schedule, prediction="noise", label_dropout=0.2, denoiser=denoiser
+            schedule=schedule, prediction="noise", condition_dropout=0.2, denoiser=denoiser
         )
         config.players.denoiser = player(
             dict(denoising={}, variational_bound=dict(weight=1e-3)), clip=1.0, **rate

@@ -1,0 +1,47 @@
+"""How a wiring, and every network in it, is called."""
+
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, Shaped
+
+Mean = Callable[[Shaped[Array, "B ..."]], Float[Array, "..."]]
+
+
+def local_mean(x: Shaped[Array, "B ..."]) -> Float[Array, "..."]:
+    """The mean over the examples, where one device has all of them."""
+    return jnp.mean(x, axis=0)
+
+
+class Call(NamedTuple):
+    """One call of a wiring on one batch.
+
+    Attributes:
+      train: whether dropout and the like are on, and networks renew their state.
+      keys: one per example [B]; None where nothing is drawn.
+      mean: [B, ...] -> [...], the mean over the *global* batch, the examples of other devices
+        included. State that depends on the batch (codebooks, running statistics, controllers) is
+        made of it, so that all devices hold the same.
+    """
+
+    train: bool = False
+    keys: Key[Array, "B"] | None = None
+    mean: Mean = local_mean
+
+    def named(self, name: str) -> "Call":
+        """The same call with keys of its own for the use called `name`."""
+        return self if self.keys is None else self._replace(keys=named_key(self.keys, name))
+
+
+EVALUATION = Call()
+
+
+def named_key(key: Key[Array, "*B"], name: str) -> Key[Array, "*B"]:
+    """`key`, or each of an array of keys, folded with a name: separate uses draw separate numbers."""
+    salt = zlib.crc32(name.encode())
+    if key.ndim:
+        return jax.vmap(lambda k: jax.random.fold_in(k, salt))(key)
+    return jax.random.fold_in(key, salt)
