@@ -1,12 +1,48 @@
 """The flags of a command line, and what is wrong with them in one line."""
 
 import re
+from functools import partial
 from types import ModuleType
 
 from absl import flags
 
-from jaxgen.commands import common
+from jaxgen import files
 from jaxgen.errors import InputError
+
+boolean = partial(partial, flags.DEFINE_bool)
+floating = partial(partial, flags.DEFINE_float)
+integer = partial(partial, flags.DEFINE_integer)
+listed = partial(partial, flags.DEFINE_list)
+several = partial(partial, flags.DEFINE_multi_string)
+text = partial(partial, flags.DEFINE_string)
+
+
+class _Path(flags.ArgumentParser):
+    def parse(self, argument: str) -> str:
+        return files.expand(argument)
+
+
+class _Paths(flags.ListParser):
+    def parse(self, argument: str) -> list[str]:
+        return [files.expand(path) for path in super().parse(argument)]
+
+
+def path(name: str, default: str | None, help: str):
+    """A flag that names a file or folder: ~ is the user's."""
+    return partial(flags.DEFINE, _Path(), name, default, help)
+
+
+def paths(name: str, default: list[str] | None, help: str):
+    """A flag that names several, with commas between them."""
+    return partial(flags.DEFINE, _Paths(), name, default, help)
+
+
+FIELD = "config.FIELD"  # the flag that `gathered` puts all --config.SOME.FIELD=VALUE in
+ALL = (
+    partial(flags.DEFINE_bool, "help", False, "show this help", short_name="h"),
+    path("workdir", None, "folder of the run"),
+    boolean("progress", True, "show a progress bar"),
+)
 
 _FIELD = re.compile(r"--?(no)?config\.([^=]*)(=.*)?", re.DOTALL)
 _NUMBER = re.compile(r"-[\d.].*")
@@ -28,14 +64,14 @@ def gathered(arguments: list[str]) -> list[str]:
                 given = "=false"
             elif given is None and rest and (rest[0][:1] != "-" or _NUMBER.match(rest[0])):
                 given = f"={rest.pop(0)}"
-            argument = f"--{common.FIELD}={name}{given or ''}"
+            argument = f"--{FIELD}={name}{given or ''}"
         result.append(argument)
     return result
 
 
 def names(module: ModuleType) -> list[str]:
     """The names of a command's flags."""
-    defined = (*common.ALL, *module.FLAGS)
+    defined = (*ALL, *module.FLAGS)
     return [next(x for x in define.args if isinstance(x, str)) for define in defined]
 
 
@@ -44,7 +80,7 @@ def parse(command: str, module: ModuleType, arguments: list[str]) -> flags.FlagV
     in one line.
     """
     values = flags.FlagValues()
-    for define in (*common.ALL, *module.FLAGS):
+    for define in (*ALL, *module.FLAGS):
         define(flag_values=values)
     try:
         rest = values([f"jaxgen {command}", *gathered(arguments)])[1:]
@@ -58,13 +94,13 @@ def parse(command: str, module: ModuleType, arguments: list[str]) -> flags.FlagV
 def listing(module: ModuleType) -> list[str]:
     """A line for each flag."""
     values = flags.FlagValues()
-    for define in (*common.ALL, *module.FLAGS):
+    for define in (*ALL, *module.FLAGS):
         define(flag_values=values)
     lines = []
     for name in names(module):
         flag = values[name]
-        kind = flag.flag_type().split()[0].upper()
-        kind = {"config": "FILE", common.FIELD: "VALUE"}.get(name, kind)
+        kind = flag.flag_type().upper().replace("COMMA SEPARATED LIST OF STRINGS", "A,B,...")
+        kind = {"config": "FILE", FIELD: "VALUE"}.get(name, kind)
         form = f"--[no]{name}" if flag.boolean else f"--{name}={kind}"
         lines.append(f"  {form:<28}{flag.help}")
     return lines

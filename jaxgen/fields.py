@@ -39,8 +39,8 @@ def default() -> ConfigDict:
             conditional=FieldReference(False, field_type=object),
             model=options.copy_and_resolve_references(),  # the wiring's: networks, what binds them
             players=options.copy_and_resolve_references(),  # name -> player(...)
-            # network -> {workdir, network, ema}: the run that it begins as. One that no player trains
-            # stays as it is: a teacher, a first stage.
+            # network -> {workdir, network, ema}: the run that it begins as. One that no player
+            # trains stays as it is: a teacher, a first stage.
             pretrained=options.copy_and_resolve_references(),
             order=(),  # players in order of update; empty: alphabetical
             simultaneous=False,  # all players step from the same parameters, keys and batch

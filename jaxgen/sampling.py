@@ -3,7 +3,7 @@ the seed and i.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,9 @@ from jaxtyping import Shaped
 
 from jaxgen import programs, ranges, spaces
 from jaxgen.conditions import ConditionSpec
-from jaxgen.diffusion.schedule import GRIDS
 from jaxgen.errors import InputError, nearest
 from jaxgen.families.base import Family, Variables
-from jaxgen.ranges import Count, Interval, Probability, one_of
+from jaxgen.ranges import Count, Interval, Probability
 from jaxgen.spaces import Space
 
 Progress = Callable[[int], None]
@@ -23,7 +22,6 @@ Progress = Callable[[int], None]
 
 OPTIONS = {  # what sampling options may be, of whatever family has them
     "steps": Count,
-    "grid": Annotated[str, one_of(GRIDS)],
     "eta": Probability,
     "variance": Literal["posterior", "beta"],
     "guidance": float,

@@ -1,47 +1,12 @@
 """What commands share: flags, the config that a command line means, and what is printed."""
 
 import sys
-from functools import partial
 
 from absl import flags
 
-from jaxgen import files
+from jaxgen.arguments import FIELD, floating, integer, several, text
 from jaxgen.errors import InputError
 
-boolean = partial(partial, flags.DEFINE_bool)
-floating = partial(partial, flags.DEFINE_float)
-integer = partial(partial, flags.DEFINE_integer)
-listed = partial(partial, flags.DEFINE_list)
-several = partial(partial, flags.DEFINE_multi_string)
-text = partial(partial, flags.DEFINE_string)
-
-
-class _Path(flags.ArgumentParser):
-    def parse(self, argument: str) -> str:
-        return files.expand(argument)
-
-
-class _Paths(flags.ListParser):
-    def parse(self, argument: str) -> list[str]:
-        return [files.expand(path) for path in super().parse(argument)]
-
-
-def path(name: str, default: str | None, help: str):
-    """A flag that names a file or folder: ~ is the user's."""
-    return partial(flags.DEFINE, _Path(), name, default, help)
-
-
-def paths(name: str, default: list[str] | None, help: str):
-    """A flag that names several, with commas between them."""
-    return partial(flags.DEFINE, _Paths(), name, default, help)
-
-
-FIELD = "config.FIELD"  # the flag that `arguments.parse` gathers all --config.SOME.FIELD=VALUE in
-ALL = (
-    partial(flags.DEFINE_bool, "help", False, "show this help", short_name="h"),
-    path("workdir", None, "folder of the run"),
-    boolean("progress", True, "show a progress bar"),
-)
 CONFIG = (
     text("config", None, "config file, FILE.py or FILE.py:MODE"),
     several(FIELD, [], "sets a field of the config, as --config.train.steps=500"),

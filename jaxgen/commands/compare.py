@@ -1,7 +1,8 @@
 """Train what is missing of an experiment, evaluate all of it, and write report.html."""
 
 from jaxgen import files
-from jaxgen.commands.common import CONFIG, file_config, need, say, several
+from jaxgen.arguments import several
+from jaxgen.commands.common import CONFIG, file_config, need, say
 
 FLAGS = (
     *CONFIG,

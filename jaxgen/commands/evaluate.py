@@ -4,18 +4,8 @@ import math
 import re
 
 from jaxgen import files
-from jaxgen.commands.common import (
-    FIELD,
-    RUN,
-    listed,
-    need,
-    open_run,
-    path,
-    paths,
-    refuse,
-    say,
-    text,
-)
+from jaxgen.arguments import FIELD, listed, path, paths, text
+from jaxgen.commands.common import RUN, need, open_run, refuse, say
 from jaxgen.errors import InputError
 
 FLAGS = (

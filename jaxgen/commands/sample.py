@@ -3,7 +3,8 @@
 import os
 
 from jaxgen import files
-from jaxgen.commands.common import RUN, integer, need, open_run, path, say
+from jaxgen.arguments import integer, path
+from jaxgen.commands.common import RUN, need, open_run, say
 
 FLAGS = (
     *RUN,

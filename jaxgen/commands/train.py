@@ -1,6 +1,7 @@
 """Train one system; goes on from its newest checkpoint."""
 
-from jaxgen.commands.common import CONFIG, boolean, file_config, integer, need, say, text
+from jaxgen.arguments import boolean, integer, text
+from jaxgen.commands.common import CONFIG, file_config, need, say
 
 FLAGS = (
     *CONFIG,

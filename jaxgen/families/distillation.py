@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from jaxgen import draws
 from jaxgen.calls import Call
 from jaxgen.diffusion import prediction, schedule
-from jaxgen.errors import InputError
 from jaxgen.families import diffusion
 from jaxgen.families.base import Data, Family, Net, merge
 from jaxgen.ranges import Count, Section
