@@ -6,7 +6,7 @@ Sub-packages load on first use, so that `import jaxgen` costs nothing.
 
 import importlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = (
     "conditions",

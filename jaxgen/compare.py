@@ -50,32 +50,14 @@ def folder_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in ".-" else "_" for c in name.lower())
 
 
-def find(path: str, experiment: str) -> str:
-    """The config file `path`, or `path:mode`, from the folder of the file `experiment` upwards, and
-    from the current folder. Raises InputError where there is none."""
-    path = os.path.expanduser(path)
-    places = [*Path(experiment).parents, Path.cwd()]
-    for place in places:
-        if os.path.isfile(place / path.partition(":")[0]):
-            return os.path.relpath(place / path)
-    raise InputError(
-        f"config file {path} does not exist: looked for it in {places[0]}, the folders above that, "
-        f"and the current folder {places[-1]}"
-    )
-
-
 def load_systems(experiment) -> list[Entry]:
     """The experiment's systems, their overrides applied, all checked before any is trained."""
-    if "systems" not in experiment:
-        raise InputError(
-            "--config is a training config, not an experiment; see experiments/ and "
-            "jaxgen.config.experiment"
-        )
+    config_lib.check_experiment(experiment)
     mode = f":{experiment.mode}" if experiment.mode else ""
     systems: list[Entry] = []
     for entry in experiment.systems:
         spec = config_lib.system(entry) if isinstance(entry, str) else entry
-        config = config_lib.load(f"{find(spec['path'], experiment.file)}{mode}")
+        config = config_lib.load(f"{config_lib.find(spec['path'], experiment.folder)}{mode}")
         for field, value in spec["overrides"].items():
             config_lib.override(config, field, value)
         if experiment.data_dir:

@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from jaxgen import ranges
 from jaxgen.calls import named_key
 from jaxgen.errors import InputError
+from jaxgen.ranges import Count, Fraction, Section
 
 Condition = Mapping[str, Array]  # {name: [B, *shape]}
 
@@ -142,10 +144,11 @@ def from_config(config) -> ConditionSpec:
     names = (("label",) if asked else ()) if isinstance(asked, bool) else tuple(asked)
     dropout = config.model.get("condition_dropout", 0.0)
 
+    place = "config.model.condition_dropout"
+    ranges.check(place, Fraction | Section, dropout)
     shares = {"": dropout} if isinstance(dropout, int | float) else dict(dropout)
-    for value in shares.values():
-        if not 0.0 <= value < 1.0:
-            raise InputError(f"config.model.condition_dropout must lie in [0, 1), not {value}")
+    for name, value in shares.items():
+        ranges.check(f"{place}.{name}" if name else place, Fraction, value)
 
     def share(name: str) -> float:
         return float(shares.get(name, shares.get("", 0.0)))
@@ -166,12 +169,15 @@ def from_config(config) -> ConditionSpec:
 def column_shape(config, name: str) -> tuple[int, ...]:
     """The shape of an example of a column that `config.data.columns` describes."""
     options = config.data.columns[name]
+    ranges.check(f"config.data.columns.{name}", Section, options)
     if options.get("name", "") == "downsample":
         height, width, channels = config.data.image_shape
-        factor = options.factor
-        if factor < 1 or height % factor or width % factor:
+        factor = options.get("factor")
+        ranges.check(f"config.data.columns.{name}.factor", Count, factor)
+        if height % factor or width % factor:
             raise InputError(
                 f"config.data.columns.{name}.factor {factor} does not divide {height}x{width}"
             )
         return height // factor, width // factor, channels
+    ranges.check(f"config.data.columns.{name}.shape", tuple[Count, ...], options.get("shape"))
     return tuple(options.shape)

@@ -5,154 +5,56 @@ A config file defines `get_config(mode="")` and returns a `ConfigDict` that star
 `mode` is what follows the colon in `--config=file.py:mode`; the mode `smoke` shrinks the run to
 seconds."""
 
+import ast
 import json
 import os
+import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
+import jaxgen
+from jaxgen import files, ranges
 from jaxgen.errors import InputError, nearest
+from jaxgen.fields import EXPERIMENT, FIELDS, OPEN, default, experiment, player, smoke, system
 
-# Fields that a resumed run may change: they do not alter what the finished steps computed.
+__all__ = [
+    "FIELDS", "FORMAT", "OPEN", "ConfigDict", "apply", "check", "check_experiment", "default",
+    "differences", "experiment", "find", "from_json", "load", "override", "parse", "player", "read",
+    "smoke", "system", "to_json", "value", "write",
+]  # fmt: skip
+
+FORMAT = 2  # of a run's folder; raised when runs of the version before cannot be read any more
+
+# Fields that a resumed run may change: they do not alter what the finished steps computed. Whether
+# the data are the same is checked by what they are, not by where they lie.
 RESUMABLE = (
-    "name", "train.steps", "train.steps_per_dispatch", "train.log_every", "train.eval_every", "train.sample_every",
-    "data.data_dir", "data.pipeline", "data.device_bytes", "data.workers",
+    "name", "folder",
+    "train.steps", "train.steps_per_dispatch", "train.log_every", "train.eval_every",
+    "train.sample_every",
+    "data.source", "data.data_dir", "data.train", "data.validation", "data.test",
+    "data.pipeline", "data.device_bytes", "data.workers",
 )  # fmt: skip
+TYPES = {**EXPERIMENT, **FIELDS}
 RESUMABLE_SECTIONS = ("checkpoint", "evaluation", "parallel", "sample")
-
-PIPELINES = ("auto", "device", "stream")
-
-
-def default() -> ConfigDict:
-    """All fields that every experiment has."""
-    return ConfigDict(
-        dict(
-            name="",  # how reports call the system
-            seed=0,
-            family="",  # the wiring: adversarial, autoencoder, diffusion
-            conditional=config_dict.FieldReference(False, field_type=object),  # what the networks see: True: the label; or names of columns
-            model=ConfigDict(),  # the wiring's own options: its networks and what binds them
-            players=ConfigDict(),  # name -> player(...)
-            pretrained=ConfigDict(),  # network -> {workdir, network, ema}: the run it begins as;
-            # one that no player trains stays as it is: a teacher, a first stage
-            order=(),  # players in order of update; empty: alphabetical
-            simultaneous=False,  # all players step from the same parameters, keys and batch
-            data=dict(
-                source="",  # digits | folder:<path> | npz:<path> | tfds:<name> | ...: docs/data.md
-                data_dir=config_dict.placeholder(str),  # where tfds looks
-                space="pixels",  # pixels: uint8 images; points: float32 vectors
-                image_shape=(0, 0, 0),  # of one example: (height, width, channels); of points: (2,)
-                columns=ConfigDict(),  # further columns: {name: {name: downsample, factor}}
-                resize="none",  # image files of another size: an error; or "crop" or "squash" them
-                num_classes=0,
-                train="train",  # what each split is, e.g. train[:55000]
-                validation="validation",
-                test="test",
-                flip=False,  # random horizontal flips in the train step
-                pipeline="auto",  # device: all images live there; stream: read in the background; auto: by device_bytes
-                device_bytes=2 * 2**30,  # auto keeps up to so many bytes of images on each device
-                workers=4,  # processes that read and decode for a stream; 0: threads
-            ),
-            train=dict(
-                steps=0,
-                batch_size=0,
-                accumulate=1,  # micro-batches per update
-                steps_per_dispatch=10,  # train steps in one call of the compiled program, all that the host does in between
-                log_every=100,
-                eval_every=0,  # 0: never
-                sample_every=0,
-            ),
-            ema=dict(
-                rates=(
-                    0.999,
-                ),  # several averages at once; sampling uses the slowest (largest rate) unless told otherwise
-                networks=(),  # empty: all
-            ),
-            parallel=dict(
-                mode="jit",  # jit: over a mesh (data, fsdp); pmap: a whole copy of the state on every device
-                fsdp=1,  # so many devices share one copy of the state, each keeping a part; -1: all of them
-                fsdp_min_size=2
-                ** 16,  # parameters with fewer elements are not divided, but for rules
-                rules=(),  # (regular expression, (None or "fsdp" for each dimension)): how parameters are divided
-            ),
-            precision=dict(compute="float32"),  # or bfloat16; parameters and losses stay float32
-            checkpoint=dict(
-                every=1000,
-                keep=3,
-                best="",  # a validation metric to minimise, e.g. validation/model/loss; empty: keep the latest only
-            ),
-            sample=dict(
-                num=64,
-                batch_size=256,
-                ema="",  # the average to sample from: a rate of config.ema.rates, none; empty: the slowest
-                options=ConfigDict(),  # the wiring's sampling options: steps, eta, guidance, ...
-            ),
-            evaluation=dict(
-                num=1000,  # samples per seed
-                seeds=(0, 1, 2),
-                split="test",  # of real images that samples are measured against: test, or train as published FIDs do
-                reference_images=0,  # so many of them; 0: all
-                features=(),  # classifier, pixels, inception64, ...768, 2048; empty: the first two, or pixels
-                inception="",  # the Inception network's weights; empty: $JAXGEN_INCEPTION
-                resize="tf1_bilinear",  # to Inception's 299 pixels: tf1_bilinear, pytorch_bilinear or pil_bicubic
-                scores=(),  # more scores, each "package.module:attribute", an evaluation.scores.Score
-                log_prob_images=0,  # held-out images whose likelihood is measured; 0: none
-                log_prob=ConfigDict(),  # options of the wiring's log_prob: num_samples (autoencoder), num_times (diffusion)
-            ),
-        )
-    )
-
-
-def player(
-    terms: Mapping[str, Any], *, networks: tuple[str, ...] = (), updates: int = 1, **optimizer: Any
-) -> ConfigDict:
-    """A player: the networks it trains (empty: the network of its own name), its loss terms, its
-    optimiser, and how many updates it makes per step, each on a fresh batch.
-
-    terms: {name: {weight, start, every, **options}}, see `losses.objective`. optimizer: see
-    `training.optimizer.build`."""
-    return ConfigDict(
-        dict(
-            networks=networks,
-            terms=dict(terms),
-            updates=updates,
-            optimizer=dict({"name": "adam"}, **optimizer),
-        )
-    )
-
-
-def smoke(config: ConfigDict) -> ConfigDict:
-    """The config shrunk to a few steps and samples, on synthetic images where the real ones would
-    have to be there.
-    """
-    config.train.update(steps=4, batch_size=16, log_every=2)
-    for name in ("eval_every", "sample_every"):
-        config.train[name] = min(4, config.train[name])
-    config.checkpoint.every = 2
-    config.sample.update(num=4, batch_size=16)
-    config.evaluation.update(
-        num=32, seeds=(0, 1), log_prob_images=min(16, config.evaluation.log_prob_images)
-    )
-    if config.data.source != "digits" and not config.data.source.startswith("points:"):
-        config.data.update(
-            source="synthetic", train="train[:64]", validation="validation[:64]", test="test[:64]"
-        )
-    return config
 
 
 def load(path: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
     """The config of a file, `path` or `path:mode`, with dotted `overrides` applied.
 
-    Raises InputError for whatever goes wrong in the file, with its line.
+    From then on modules beside the file can be imported. Raises InputError for whatever goes wrong
+    in the file, with its line.
     """
     import importlib.util
 
-    file, _, mode = path.partition(":")
+    file, mode = _split_mode(os.path.expanduser(path))
     if not os.path.isfile(file):
         raise InputError(f"config file {file} does not exist")
+    folder = os.path.dirname(os.path.abspath(file))
+    _make_importable(folder)
     try:
         spec = importlib.util.spec_from_file_location(os.path.basename(file)[:-3], file)
         module = importlib.util.module_from_spec(spec)
@@ -175,16 +77,40 @@ def load(path: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
         raise InputError(
             f"config file {where}: {type(error).__name__}: {getattr(error, 'msg', error)}"
         ) from error
+    if not isinstance(config, ConfigDict):
+        raise InputError(f"config file {file}: get_config returns no ConfigDict")
+    if "folder" in config:
+        config.folder = folder
     for name, value in (overrides or {}).items():
         override(config, name, value)
     return config
 
 
-def override(config: ConfigDict, name: str, value: Any) -> None:
-    """Set the dotted field `name`. Raises InputError for an unknown field or a value of another
-    type.
-    """
-    parts, node = name.split("."), config
+def _split_mode(path: str) -> tuple[str, str]:
+    """("FILE.py", "MODE") of FILE.py:MODE; folders may have colons in their names as well."""
+    found = re.fullmatch(r"(.+\.py):([^:/\\]*)", path)
+    return (found[1], found[2]) if found else (path, "")
+
+
+def find(path: str, folder: str) -> str:
+    """`path` from here, or else from `folder` or one above it: how experiments name configs."""
+    while not os.path.isfile(_split_mode(os.path.expanduser(path))[0]) and folder:
+        beside = os.path.join(folder, path)
+        if os.path.isfile(_split_mode(beside)[0]):
+            return beside
+        folder = "" if folder == os.path.dirname(folder) else os.path.dirname(folder)
+    return path
+
+
+def _make_importable(folder: str) -> None:
+    """Let modules in `folder` be named as "my_module:my_network"; those installed come first."""
+    if folder and folder not in sys.path:
+        sys.path.append(folder)
+
+
+def _find(config: ConfigDict, name: str) -> tuple[ConfigDict, str, Any]:
+    """(section, field, present value) of a dotted name. Raises InputError for an unknown one."""
+    parts, section, node = name.split("."), config, config
     for depth, part in enumerate(parts):
         if not isinstance(node, ConfigDict) or part not in node:
             here = ".".join(["config", *parts[:depth]])
@@ -192,14 +118,69 @@ def override(config: ConfigDict, name: str, value: Any) -> None:
             raise InputError(
                 f"config has no field '{name}': {here} has no '{part}' ({nearest(part, known)})"
             )
-        parent, node = node, node[part]
+        section, node = node, node[part]
+    return section, parts[-1], node
+
+
+def value(config: ConfigDict, name: str) -> Any:
+    """The value of a dotted field. Raises InputError for an unknown one."""
+    return _find(config, name)[2]
+
+
+def _is_open(name: str) -> bool:
+    return any(f"{name}.".startswith(f"{section}.") for section in OPEN)
+
+
+def override(config: ConfigDict, name: str, value: Any) -> None:
+    """Set the dotted field `name`. Lists become tuples.
+
+    A field of an open section may get a value of another type, such as a number in place of a word:
+    what takes it checks it. Raises InputError for an unknown field, and for a value that a field
+    cannot have.
+    """
+    section, field, old = _find(config, name)
+    value = _tuples(value)
+    weight = _is_open(name) and field == "weight"  # a number or {init, end, steps}
+    if isinstance(old, ConfigDict) and not (_is_open(name) and isinstance(value, dict) or weight):
+        raise InputError(f"config.{name} is a section; set one of its fields ({', '.join(old)})")
+    if name in TYPES:
+        ranges.check(f"config.{name}", TYPES[name], value)
+    elif not isinstance(value, bool | int | float | str | tuple | dict | None):
+        raise InputError(f"config.{name} cannot be a {type(value).__name__}: {value!r}")
+    if isinstance(old, float) and type(value) is int:
+        value = float(value) if abs(value) < 2**63 else value
+    with section.unlocked():
+        del section[field]  # or the old value's type would hold
+        section[field] = ConfigDict(value, type_safe=False) if isinstance(value, dict) else value
+
+
+BOOLS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+
+
+def parse(text: str, hint: Any, old: Any) -> Any:
+    """The value that a user's `text` means for a field of the type `hint`, None where that is not
+    known, and the value `old`: a Python literal, or else the text itself."""
+    if ranges.is_text(hint):
+        return None if text == "None" and ranges.allows(hint, type(None)) else text
+    word = text.strip().lower()
+    if word in ("true", "false") or word in BOOLS and isinstance(old, bool):
+        return BOOLS[word]
     try:
-        parent[parts[-1]] = tuple(value) if isinstance(value, list) else value
-    except TypeError:
-        kind = type(node).__name__
-        raise InputError(
-            f"config field '{name}' is a {kind}; {value!r} is a {type(value).__name__}"
-        ) from None
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+def apply(config: ConfigDict, assignments: Iterable[str]) -> ConfigDict:
+    """The config with assignments "train.steps=5" of a command line made, one after the other; a
+    name alone makes a boolean field True."""
+    for assignment in assignments:
+        name, given, text = assignment.partition("=")
+        old = value(config, name)
+        if not given and not isinstance(old, bool):
+            raise InputError(f"--config.{name} needs a value: --config.{name}=VALUE")
+        override(config, name, parse(text, TYPES.get(name), old) if given else True)
+    return config
 
 
 def to_json(config: ConfigDict) -> str:
@@ -215,7 +196,11 @@ def _tuples(value):
 
 def from_json(text: str) -> ConfigDict:
     """A config back from `to_json`; lists become tuples again."""
-    config = ConfigDict(_tuples(json.loads(text)))
+    return _from_plain(json.loads(text))
+
+
+def _from_plain(tree: Mapping[str, Any]) -> ConfigDict:
+    config = ConfigDict(_tuples(tree))
     if "data" in config and config.data.get("data_dir", "") is None:
         del config.data["data_dir"]  # JSON does not know the type of a field that is not set
         config.data.data_dir = config_dict.placeholder(str)
@@ -223,19 +208,30 @@ def from_json(text: str) -> ConfigDict:
 
 
 def read(workdir: str) -> ConfigDict:
-    """The config saved in a run's folder. Raises InputError when there is none."""
+    """The config saved in a run's folder; modules beside the file that it came from can be imported
+    again. Raises InputError when there is none, or one of another format.
+    """
     path = os.path.join(workdir, "config.json")
     try:
         with open(path) as file:
-            config = from_json(file.read())
-            _fill(config, default())
-            return config
+            tree = json.load(file)
+        found, version = tree.pop("format", 1), tree.pop("jaxgen", "0.1")
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist: {workdir} is not the --workdir of a run"
         ) from None
-    except ValueError as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise InputError(f"{path} is not a saved config ({error})") from None
+    if found != FORMAT:
+        raise InputError(
+            f"{workdir} holds a run of jaxgen {version} (format {found}), and this is "
+            f"{jaxgen.__version__} (format {FORMAT}): use that version for it, or train again in "
+            f"another --workdir"
+        )
+    config = _from_plain(tree)
+    _fill(config, default())
+    _make_importable(config.folder)
+    return config
 
 
 def _fill(config: ConfigDict, reference: ConfigDict) -> None:
@@ -248,16 +244,11 @@ def _fill(config: ConfigDict, reference: ConfigDict) -> None:
 
 
 def write(config: ConfigDict, workdir: str) -> None:
-    """Save the config beside its run, atomically."""
+    """Save the config beside its run, atomically, with the package's version and format."""
+    about = {"format": FORMAT, "jaxgen": jaxgen.__version__}
+    text = json.dumps({**about, **config.to_dict()}, indent=2, sort_keys=True) + "\n"
     os.makedirs(workdir, exist_ok=True)
-    path = os.path.join(workdir, "config.json")
-    with open(f"{path}.tmp", "w") as file:
-        file.write(to_json(config) + "\n")
-        file.flush()
-        os.fsync(
-            file.fileno()
-        )  # else a power cut could leave an empty file under the new name, and no resuming
-    os.replace(f"{path}.tmp", path)
+    files.replace(os.path.join(workdir, "config.json"), text.encode())
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -279,36 +270,6 @@ def differences(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
     return {n: (a.get(n), b.get(n)) for n in fixed if a.get(n) != b.get(n)}
 
 
-def experiment(**fields: Any) -> ConfigDict:
-    """A set of systems to compare, for a file in experiments/: `fields` in place of the defaults."""
-    config = ConfigDict(
-        dict(
-            title="",
-            question="",  # what the comparison is to answer, in plain words
-            systems=(),  # config files, or system(...) for variants of one
-            mode="",  # the mode that each of them is loaded in
-            # the file that calls this: systems are looked for from its folder upwards
-            file=os.path.abspath(sys._getframe(1).f_globals.get("__file__", "experiment.py")),
-            axis=dict(
-                name="", log=False
-            ),  # what the `value` of a system is, where systems differ in one number
-            data_dir=config_dict.placeholder(str),  # where tfds looks, for all of them
-            evaluation=default().evaluation,  # in place of each system's own, so that all are measured alike
-        )
-    )
-    config.update(fields)
-    return config
-
-
-def system(
-    path: str, name: str = "", *, value: float | None = None, **overrides: Any
-) -> dict[str, Any]:
-    """A variant of a config file for an experiment: `name` in reports, its `value` on the
-    experiment's axis, and fields by dotted name, such as `**{"train.steps": 100}`. Variants that
-    differ only in sampling share one training run."""
-    return {"path": path, "name": name, "value": value, "overrides": overrides}
-
-
 def check(config: ConfigDict) -> None:
     """Raise InputError for a config that cannot be run, before anything slow happens."""
     reference = default()
@@ -326,9 +287,7 @@ def check(config: ConfigDict) -> None:
     for name in config:
         if name not in reference:
             raise InputError(f"config has no field '{name}': {nearest(name, reference)}")
-    for name in ("steps", "batch_size", "accumulate", "steps_per_dispatch", "log_every"):
-        if config.train[name] < 1:
-            raise InputError(f"config.train.{name} must be at least 1, not {config.train[name]}")
+    check_fields(config)
     if config.train.batch_size % config.train.accumulate:
         raise InputError(
             f"config.train.batch_size {config.train.batch_size} cannot be divided into "
@@ -336,22 +295,36 @@ def check(config: ConfigDict) -> None:
         )
     if not config.players:
         raise InputError("config.players is empty: name at least one player")
+    for name, value in config.players.items():
+        if not isinstance(value, ConfigDict):
+            raise InputError(f"config.players.{name} must be made by player(...), not {value!r}")
     if config.order and sorted(config.order) != sorted(config.players):
         raise InputError(
             f"config.order {tuple(config.order)} must name each of the players "
             f"{tuple(config.players)} once"
         )
-    if config.data.pipeline not in PIPELINES:
+    averages = ("none", *map(str, config.ema.rates))
+    if config.sample.ema and config.sample.ema not in averages:
         raise InputError(
-            f"config.data.pipeline '{config.data.pipeline}' is unknown: "
-            f"{nearest(config.data.pipeline, PIPELINES)}"
+            f"config.sample.ema '{config.sample.ema}' is no average of this system: "
+            f"{nearest(config.sample.ema, averages)}"
         )
-    for name in ("device_bytes", "workers"):
-        if config.data[name] < 0:
-            raise InputError(f"config.data.{name} must not be negative, got {config.data[name]}")
-    if any(not 0.0 < rate < 1.0 for rate in config.ema.rates):
+
+
+def check_fields(config: ConfigDict, section: str = "", types: Mapping[str, Any] = FIELDS) -> None:
+    """Raises InputError unless the fields, or those of a section such as "evaluation.", are what
+    `types` says."""
+    for name, hint in types.items():
+        if name.startswith(section):
+            ranges.check(f"config.{name}", hint, value(config, name))
+
+
+def check_experiment(config: ConfigDict) -> None:
+    """Raises InputError for an experiment that cannot be run."""
+    if "systems" not in config:
         raise InputError(
-            f"config.ema.rates must lie between 0 and 1, not {tuple(config.ema.rates)}"
+            "--config is a training config, not an experiment; see experiments/ and "
+            "jaxgen.config.experiment"
         )
-    if config.checkpoint.every < 1 or config.checkpoint.keep < 1:
-        raise InputError("config.checkpoint.every and config.checkpoint.keep must be at least 1")
+    check_fields(config, types=EXPERIMENT)
+    check_fields(config, "evaluation.")

@@ -80,18 +80,26 @@ def check_number(
     raise InputError(f"{what} must lie in {interval} and be {noun}, not {value!r}")
 
 
-def call_with_options(what: str, function, options, *arguments):
-    """`function(*arguments, **options)`, where an option that `function` does not take is an
-    `InputError`.
+def call_with_options(what: str, function, options: Mapping[str, Any], *arguments, types=None):
+    """`function(*arguments, **options)`; the options are checked against its signature.
+
+    what: the dotted place of the options, such as "config.model.denoiser". types: those that the
+    function itself does not declare; see `jaxgen.ranges`. Raises InputError for an option that the
+    function does not take, for one that it needs, and for a value of another type or range.
     """
     import inspect
+
+    from jaxgen import ranges
 
     parameters = list(inspect.signature(function).parameters.values())[len(arguments) :]
     known = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    for name in options:
+    declared = {**ranges.hints(function), **(types or {})}
+    for name, value in options.items():
         if name not in known and not takes_any:
             raise InputError(f"{what} has no option '{name}': {nearest(name, known)}")
+        if name in declared:
+            ranges.check(f"{what}.{name}", declared[name], value)
     for p in parameters:
         if p.default is p.empty and p.name in known and p.name not in options:
             raise InputError(f"{what} needs the option '{p.name}'")

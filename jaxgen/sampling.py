@@ -3,32 +3,40 @@ the seed and i.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
 
-from jaxgen import programs, spaces
+from jaxgen import programs, ranges, spaces
 from jaxgen.conditions import ConditionSpec
 from jaxgen.errors import InputError, nearest
 from jaxgen.families.base import Family, Variables
+from jaxgen.ranges import Count, Interval, Probability
 from jaxgen.spaces import Space
 
 Progress = Callable[[int], None]
 
 
+OPTIONS = {  # what sampling options may be, of whatever family has them
+    "steps": Count,
+    "eta": Probability,
+    "variance": Literal["posterior", "beta"],
+    "guidance": float,
+    "guidance_interval": Interval,
+}
+
+
 def check_options(family: Family, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Sampling options, each known to the family. Raises InputError otherwise."""
-    for name in options:
-        if name not in family.sample_options:
-            has = (
-                nearest(name, family.sample_options)
-                if family.sample_options
-                else "it samples in one step"
-            )
+    """Sampling options, each known to the family and in its range. Raises InputError otherwise."""
+    known = family.sample_options
+    for name, value in options.items():
+        if name not in known:
+            has = nearest(name, known) if known else "it samples in one step"
             raise InputError(f"this system has no sampling option '{name}': {has}")
+        ranges.check(f"config.sample.options.{name}", OPTIONS.get(name, type(known[name])), value)
     if options.get("trajectory"):
         raise InputError(
             "images are drawn without their trajectory: call family.sample(..., trajectory=True) "

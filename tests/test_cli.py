@@ -17,7 +17,13 @@ import pytest
 from PIL import Image
 
 import jaxgen
-from jaxgen import cli, data
+import jaxgen.commands.evaluate
+import jaxgen.commands.train
+import jaxgen.runs
+import jaxgen.sampling
+from jaxgen import cli, commands, data
+from jaxgen import config as config_lib
+from jaxgen.commands import common
 from jaxgen.errors import RetryError
 from jaxgen.runs import open_run
 from jaxgen.training import checkpoint, logging
@@ -92,22 +98,13 @@ def test_help_of_a_command_lists_its_flags(command, capsys):
     assert cli.main([command, "--help"]) == 0
     text = capsys.readouterr().out
     assert f"jaxgen {command} " in text and "--workdir=" in text
-    assert ("--config.FIELD=VALUE" in text) == (command in ("train", "compare"))
+    assert "--config.FIELD=VALUE" in text and all(line.strip() for line in text.splitlines()[:1])
     assert "flagfile" not in text and max(map(len, text.splitlines())) <= 120
 
 
 def test_train_says_what_it_does(config, tmp_path, capfd):
     command = ["train", f"--config={config}", f"--workdir={tmp_path}"]
-    assert (
-        cli.main(
-            [
-                *command,
-                "--config.train.steps=2",
-                "--config.players.denoiser.optimizer.learning_rate=2e-3",
-            ]
-        )
-        == 0
-    )
+    assert cli.main([*command, "--config.train.steps=2", "--config.checkpoint.keep=2"]) == 0
     out, error = capfd.readouterr()
     assert "denoiser/" in out and re.search(r"Total: [\d,]+ -- [\d,]+ bytes", out)
     assert out.splitlines()[-1] == f"finished at step 2: {tmp_path}"
@@ -118,15 +115,11 @@ def test_train_says_what_it_does(config, tmp_path, capfd):
     saved = json.loads((tmp_path / "config.json").read_text())
     assert (
         saved["train"]["steps"] == 2
-        and saved["players"]["denoiser"]["optimizer"]["learning_rate"] == 2e-3
+        and saved["checkpoint"]["keep"] == 2
+        and saved["format"] == config_lib.FORMAT
     )
 
-    assert (
-        cli.main(
-            [*command, "--config.players.denoiser.optimizer.learning_rate=2e-3", "--noprogress"]
-        )
-        == 0
-    )
+    assert cli.main([*command, "--config.checkpoint.keep=2", "--noprogress"]) == 0
     out, error = capfd.readouterr()
     first, cost, last = out.splitlines()
     assert (first, last) == (f"resuming {tmp_path} from step 2", f"finished at step 4: {tmp_path}")
@@ -203,13 +196,16 @@ def test_a_wrong_command_line(fails, case):
 FIELDS = {
     "--config.train.stepps=1": "did you mean steps?",
     "--config.trian.steps=1": "did you mean train?",
-    "--config.train.steps.x=1": "has no field 'x'",
+    "--config.train.steps.x=1": "config.train.steps has no 'x'",
     "--config.train=1": "is a section",
-    "--config.train.steps=many": "--config.train.steps=many",
-    "--config.train.steps=1.5": "--config.train.steps=1.5",
-    "--config.data.flip=perhaps": "perhaps",
-    "--config.ema.rates=fast": "'fast' is a str",
-    "--config.train.steps=0": "config.train.steps must be at least 1",
+    "--config.train.steps=many": "config.train.steps must be an integer of at least 1, not 'many'",
+    "--config.train.steps=1.5": "config.train.steps must be an integer of at least 1, not 1.5",
+    "--config.train.steps": "config.train.steps needs a value",
+    "--noconfig.train.steps": "config.train.steps must be an integer",
+    "--config.data.flip=perhaps": "config.data.flip must be True or False, not 'perhaps'",
+    "--config.ema.rates=fast": "config.ema.rates must be a tuple",
+    "--config.train.steps=0": "config.train.steps must be an integer of at least 1, not 0",
+    "--config.sample.ema=0.5": "config.sample.ema '0.5' is no average of this system",
     "--config.train.batch_size=12": "use a multiple of 8",
     "--config.train.accumulate=3": "micro-batches",
     "--config.family=gan": "config.family 'gan' does not exist",
@@ -217,6 +213,7 @@ FIELDS = {
     "--config.model.prediction=w": "prediction",
     "--config.model.schedule.name=cos": "did you mean cosine",
     "--config.players.denoiser.optimizer.name=adm": "did you mean adam",
+    "--config.players.denoiser.terms={}": "config.players.denoiser.terms is empty",
     "--config.parallel.mode=jitt": "did you mean jit",
     "--config.precision.compute=float16": "float32 or bfloat16",
     "--config.data.source=digit": "unknown data source",
@@ -281,8 +278,8 @@ def test_a_config_file_that_is_not_there(fails, config, tmp_path):
 def test_an_image_of_another_size(fails, config, tmp_path):
     for name, size in (("a", 8), ("b", 9)):
         Image.fromarray(np.zeros((size, size), np.uint8)).save(tmp_path / f"{name}.png")
-    line = fails("train", f"--config={config}", "--workdir=NEW", f"--config.data.source=folder:{tmp_path}",
-                 "--config.conditional=false")  # fmt: skip
+    fields = [f"--config.data.source=folder:{tmp_path}", "--config.conditional=false"]
+    line = fails("train", f"--config={config}", "--workdir=NEW", *fields)
     assert "b.png: is 9x9 (height x width), expected 8x8" in line
 
 
@@ -304,7 +301,7 @@ def test_no_permission(fails, config, run, tmp_path, monkeypatch):
         "train", f"--config={config}", f"--workdir={tmp_path / 'locked'}"
     )
     line = fails("sample", f"--workdir={run}", f"--out={tmp_path / 'locked' / 'x'}")
-    assert f"Permission denied: {tmp_path / 'locked'}" in line
+    assert f"no permission to write in {tmp_path / 'locked'}" in line
 
 
 def test_wrong_samples(fails, run, tmp_path):
@@ -330,7 +327,7 @@ def test_other_ends(fails, monkeypatch, capfd):
         def command(values):
             raise error
 
-        monkeypatch.setitem(cli.COMMANDS, "train", command)
+        monkeypatch.setattr(commands.train, "run", command)
 
     raising(ModuleNotFoundError("No module named 'sklearn.svm'", name="sklearn.svm"))
     assert fails("train").endswith("the package scikit-learn is missing: pip install scikit-learn")
@@ -440,6 +437,7 @@ def test_a_finished_run_takes_overrides_that_need_no_training(run, fails):
     record = json.loads(Path(run, "evaluation.json").read_text())
     assert record["protocol"]["samples per seed"] == 16 and record["protocol"]["seeds"] == [5]
     assert record["protocol"]["parameters"] == "average of rate 0.999"
+    assert np.load(Path(run, "samples_seed_5.npz"))["arr_0"].shape == (16, 8, 8, 1)
 
 
 @pytest.mark.parametrize(
@@ -491,13 +489,21 @@ def test_samples_of_anybody_are_measured_without_a_model(samples, capfd, monkeyp
         assert name in printed
 
 
-@pytest.mark.parametrize("case", ["floats", "size", "few", "nothing", "no reference", "split", "weights",
-                                  "extractor", "cast", "NaN", "num", "twice", "array", "steps", "workdir"])  # fmt: skip
+@pytest.mark.parametrize(
+    "case",
+    "floats size few nothing no_reference split weights extractor cast NaN num twice array steps "
+    "workdir field".split(),
+)
 def test_samples_that_cannot_be_measured(fails, samples, tmp_path, monkeypatch, case):
     monkeypatch.delenv("JAXGEN_INCEPTION", raising=False)
     images = np.zeros((20, 8, 8, 1), np.uint8)
-    broken = {"floats": images / 255.0, "size": np.zeros((20, 28, 28, 1), np.uint8), "few": images[:3],
-              "cast": images + np.uint8(1), "NaN": images * np.nan}  # fmt: skip
+    broken = {
+        "floats": images / 255.0,
+        "size": np.zeros((20, 28, 28, 1), np.uint8),
+        "few": images[:3],
+        "cast": images + np.uint8(1),
+        "NaN": images * np.nan,
+    }
     np.save(tmp_path / "array.npy", images)
     np.savez(tmp_path / "file.npz", arr_0=broken.get(case, images))
     flags, message = {
@@ -512,7 +518,8 @@ def test_samples_that_cannot_be_measured(fails, samples, tmp_path, monkeypatch, 
         "steps": (["--steps=5"], "--steps has no meaning with --samples"),
         "workdir": ([f"--workdir={tmp_path}"], "--workdir has no meaning with --samples"),
         "nothing": ([f"--samples={tmp_path}/none.npz"], "there is no such file"),
-        "no reference": (["--reference="], "--reference is needed"),
+        "field": (["--config.evaluation.num=9"], "--config.FIELD has no meaning with --samples"),
+        "no_reference": (["--reference="], "--reference is needed"),
         "split": (["--split=tst"], "there is no split 'tst'"),
         "weights": (["--features=inception768"], "JAXGEN_INCEPTION"),
         "extractor": (["--features=inseption"], "did you mean inception"),
@@ -541,7 +548,174 @@ def test_the_floor_shares_no_image_with_a_reference_of_several_splits(samples, c
     assert "other real images, digits test" in floor
 
 
+def test_fields_may_be_set_in_every_form(config, tmp_path):
+    def values(*line):
+        module = commands.train
+        return cli.arguments.parse("train", module, [f"--config={config}", *line])
+
+    schedule = "{'weight': {'init': 0, 'end': 1, 'steps': 9}}"
+    made = common.file_config(
+        values(
+            "--config.train.steps", "7", "-config.seed=3", "--config.data.flip", "--noprogress",
+            "--noconfig.conditional", "--config.ema.rates=[0.9, 0.99]", "--config.parallel.fsdp",
+            "-1", f"--config.players.denoiser.terms.denoising={schedule}",
+        )
+    )  # fmt: skip
+    assert (made.train.steps, made.seed, made.data.flip, made.conditional) == (7, 3, True, False)
+    assert made.ema.rates == (0.9, 0.99) and made.parallel.fsdp == -1
+    assert made.players.denoiser.terms.denoising.weight.steps == 9
+
+
+def test_paths_with_a_tilde_and_with_a_colon(config, tmp_path, monkeypatch):
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    (folder / "tiny.py").write_text(Path(config).read_text())
+    assert config_lib.load(f"{folder}/tiny.py").name == "tiny"
+    monkeypatch.setenv("HOME", str(folder))
+    assert config_lib.load("~/tiny.py").name == "tiny"
+    line = ["--workdir=~/w", "--out=~/o", "--samples=~/s,~/t", "--inception=~/i", "--data_dir=~/d"]
+    values = cli.arguments.parse("evaluate", commands.evaluate, line)
+    assert values.samples == [f"{folder}/s", f"{folder}/t"]
+    named = (values.workdir, values.out, values.inception, values.data_dir)
+    assert named == tuple(f"{folder}/{letter}" for letter in "woid")
+
+
+FIELDS_OF_SAMPLING = {
+    "sample.num": ("3", 3),
+    "sample.batch_size": ("2", 2),
+    "sample.ema": ("none", "none"),
+    "sample.options": ("{'steps': 2}", {"steps": 2}),
+    "evaluation.num": ("17", 17),
+    "evaluation.seeds": ("(4,)", (4,)),
+    "evaluation.split": ("train", "train"),
+    "evaluation.reference_images": ("50", 50),
+    "evaluation.features": ("('pixels',)", ("pixels",)),
+    "evaluation.inception": ("/weights", "/weights"),
+    "evaluation.resize": ("pil_bicubic", "pil_bicubic"),
+    "evaluation.log_prob_images": ("5", 5),
+    "evaluation.log_prob": ("{'num_times': 3}", {"num_times": 3}),
+}
+
+
+class Measured(Exception):
+    """Raised where the work would begin, with what it would be done with."""
+
+
+def test_evaluate_obeys_every_field_of_sampling_and_evaluation(run, monkeypatch):
+    from jaxgen.evaluation import protocol
+
+    assert set(FIELDS_OF_SAMPLING) == {
+        *(f"sample.{name}" for name in config_lib.default().sample),
+        *(f"evaluation.{name}" for name in config_lib.default().evaluation),
+    }
+
+    def evaluate(config, family, variables, refs, *, options, ema, progress):
+        assert options == config.sample.options and refs == "references" and ema is None
+        raise Measured(config)
+
+    monkeypatch.setattr(protocol, "references", lambda config, load: "references")
+    monkeypatch.setattr(protocol, "evaluate", evaluate)
+    line = [f"--config.{name}={text}" for name, (text, _) in FIELDS_OF_SAMPLING.items()]
+    with pytest.raises(Measured) as raised:
+        cli.main(["evaluate", f"--workdir={run}", "--noprogress", *line])
+    (seen,) = raised.value.args
+    for name, (_, value) in FIELDS_OF_SAMPLING.items():
+        found = config_lib.value(seen, name)
+        assert (found.to_dict() if isinstance(value, dict) else found) == value, name
+
+
+def test_sample_obeys_every_field_of_sampling(run, monkeypatch):
+    def generate(draw, variables, num, *, seed, batch_size, **others):
+        raise Measured(num, batch_size, seed)
+
+    def sampler(family, options, space):
+        assert options.to_dict() == {"steps": 2}
+
+    monkeypatch.setattr(jaxgen.sampling, "generate", generate)
+    monkeypatch.setattr(jaxgen.sampling, "sampler", sampler)
+    line = [f"--config.{name}={text}" for name, (text, _) in FIELDS_OF_SAMPLING.items()]
+    with pytest.raises(Measured) as raised:
+        cli.main(["sample", f"--workdir={run}", f"--seed={2**64 - 1}", *line])
+    assert raised.value.args == (3, 2, 2**64 - 1)
+
+
+def test_the_average_of_the_config_is_the_one_that_is_sampled_from(run, fails):
+    raw, named = open_run(run, "none"), open_run(run)
+    config = config_lib.read(run)
+    config.sample.ema = "none"
+    chosen = open_run(run, config=config)
+    assert (raw.ema, named.ema, chosen.ema) == (None, "0.999", None)
+    jax.tree.map(np.testing.assert_array_equal, chosen.variables, raw.variables)
+    assert open_run(run, "0.999", config=config).ema == "0.999"
+    for command in ("sample", "evaluate"):
+        line = fails(command, f"--workdir={run}", "--config.sample.ema=0.5")
+        assert "config.sample.ema '0.5' is no average" in line
+
+
+def test_results_go_where_out_says_and_are_refused_before_the_work(
+    run, fails, monkeypatch, tmp_path
+):
+    from jaxgen.evaluation import protocol, record
+
+    def references(config, load):
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr(protocol, "references", references)
+    (tmp_path / "file").touch()
+    line = fails("evaluate", f"--workdir={run}", f"--out={tmp_path / 'file' / 'x'}")
+    assert "cannot be written" in line
+    access = os.access
+    locked = lambda path, mode: not str(path).startswith(run) and access(path, mode)  # noqa: E731
+    monkeypatch.setattr(os, "access", locked)
+    line = fails("evaluate", f"--workdir={run}")
+    assert "no permission to write" in line and "give --out=OUT" in line
+
+    def evaluate(config, *arguments, **keywords):
+        return {"cost": {}, "scores": {}, "floors": {}}, {0: np.zeros((2, 8, 8, 1), np.uint8)}
+
+    class References:
+        extractors, judge = (), None
+
+    monkeypatch.setattr(protocol, "references", lambda config, load: References)
+    monkeypatch.setattr(protocol, "evaluate", evaluate)
+    monkeypatch.setattr(jaxgen.runs, "training_cost", lambda opened, workdir: {})
+    out = tmp_path / "new" / "mine"
+    for each in (out, f"{out}.json"):
+        assert cli.main(["evaluate", f"--workdir={run}", f"--out={each}", "--noprogress"]) == 0
+        assert sorted(os.listdir(out.parent)) == ["mine.json", "mine_seed_0.npz"]
+    assert record.read(f"{out}.json")["step"] == 4
+
+
+def test_an_earlier_file_outlives_a_full_disk(run, fails, monkeypatch, tmp_path):
+    flags = ["sample", f"--workdir={run}", "--num=2", "--noprogress", f"--out={tmp_path / 'x'}"]
+    assert cli.main(flags) == 0
+    before = (tmp_path / "x.npz").read_bytes()
+
+    def full(file, **arrays):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    assert f"No space left on device: {tmp_path / 'x.npz'}" in fails(*flags, "--seed=1", code=75)
+    assert (tmp_path / "x.npz").read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["x.npz", "x.png"]
+
+
+def test_tables_are_printed_in_letters_that_the_terminal_has(monkeypatch):
+    import io
+
+    for encoding, shown in (("ascii", "FD-infinity 1 +- 2"), ("utf-8", "FD∞ 1 ± 2")):
+        out = io.TextIOWrapper(io.BytesIO(), encoding)
+        monkeypatch.setattr(sys, "stdout", out)
+        common.say("FD∞ 1 ± 2")
+        out.flush()
+        assert out.buffer.getvalue().decode(encoding) == f"{shown}\n"
+
+
 def test_experiments_that_are_none(fails):
+    line = ["compare", "--config=experiments/trilemma.py:smoke", "--workdir=NEW"]
+    assert "config.systems must be a tuple" in fails(*line, "--config.systems=5")
+    assert "config.evaluation.seeds must be" in fails(*line, "--config.evaluation.seeds=()")
     assert "not an experiment" in fails(
         "compare", "--config=configs/digits/vae.py", "--workdir=NEW"
     )

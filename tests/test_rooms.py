@@ -10,17 +10,18 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "jaxgen"
 BASE = {"errors", "ranges", "files", "draws", "calls", "conditions", "programs"}
 ROOMS = {  # room -> the rooms that it may import, apart from itself
-    "errors": set(),
+    "errors": {"ranges"},  # when options are checked, not when it is imported
     "ranges": {"errors"},
     "files": {"errors"},
     "draws": {"errors"},
     "calls": {"draws"},
     "programs": {"errors"},
-    "conditions": {"errors", "calls", "draws"},
+    "conditions": {"errors", "calls", "draws", "ranges"},
     "spaces": {"errors", "draws"},
     "troubles": {"errors"},
     "distributed": {"errors"},
-    "config": BASE,
+    "fields": {"errors", "ranges"},
+    "config": BASE | {"fields"},
     "networks": BASE,
     "losses": BASE | {"networks"},  # for its operations alone, see test below
     "diffusion": BASE,
@@ -41,7 +42,7 @@ ROOMS = {  # room -> the rooms that it may import, apart from itself
     "__init__": set(),
 }
 WIDEST, LONGEST_FILE, LONGEST_FUNCTION = 100, 350, 60
-TABLES = {"config.default"}  # functions that are a table
+TABLES = {"fields.default"}  # functions that are a table
 
 
 def modules():

@@ -4,7 +4,7 @@ A schedule is evaluated in two places: on grids at trace time (NumPy, float64) a
 (JAX, float32)."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,10 @@ import numpy as np
 from jaxtyping import Array, Float, Float64
 
 from jaxgen.errors import InputError, call_with_options, check_number, lookup
+from jaxgen.ranges import NonNegative, Positive, at_least, at_most
 
 MAX_STEPS = 1_000_000  # of a schedule and of a grid: they are tables in memory
+Steps = Annotated[int, at_least(1), at_most(MAX_STEPS)]
 
 Time = float | Float[np.ndarray, "..."] | Float[Array, "..."]
 
@@ -35,8 +37,8 @@ class Schedule(NamedTuple):
     steps: int | None = None
 
 
-def build(name: str | Schedule, **options: Any) -> Schedule:
-    """The schedule called `name`.
+def build(name: str | Schedule = "", *, where: str = "", **options: Any) -> Schedule:
+    """The schedule called `name`; where: the field of the config that describes it, for messages.
 
     - `linear` (steps=1000, start=1e-4, end=0.02, zero_terminal_snr=False): Ho et al. 2020, section
       4;
@@ -50,9 +52,9 @@ def build(name: str | Schedule, **options: Any) -> Schedule:
     `zero_terminal_snr` rescales the discrete ones by Algorithm 1 of Lin et al. 2024, so that
     alpha(1) = 0. A `Schedule` is returned as it is. Raises InputError for an unknown name or option
     and for a schedule that `check_schedule` refuses."""
-    made = name if isinstance(name, Schedule) else lookup(SCHEDULES, "schedule", name)
+    made = name if isinstance(name, Schedule) else lookup(SCHEDULES, f"schedule of {where}" if where else "schedule", name)
     function = (lambda: made) if isinstance(made, Schedule) else made
-    return check_schedule(call_with_options(f"schedule '{name}'", function, options))
+    return check_schedule(call_with_options(where or f"schedule '{name}'", function, options))
 
 
 def check_schedule(schedule: Schedule) -> Schedule:
@@ -115,21 +117,22 @@ def expand(value: Any, like: Array) -> Array:
 
 
 def _linear(
-    *, steps: int = 1000, start: float = 1e-4, end: float = 0.02, zero_terminal_snr: bool = False
+    *,
+    steps: Steps = 1000,
+    start: Positive = 1e-4,
+    end: Positive = 0.02,
+    zero_terminal_snr: bool = False,
 ) -> Schedule:
-    check_number("schedule 'linear': steps", steps, 1, MAX_STEPS, whole=True)
-    check_number("schedule 'linear': start", start, 0, 1, above=True)
-    check_number("schedule 'linear': end", end, start, 1)
+    if not start <= end < 1:
+        raise InputError(f"schedule 'linear' needs start <= end < 1, got {start}, {end}")
     return discrete(
         np.linspace(start, end, steps), zero_terminal_snr=zero_terminal_snr, name="linear"
     )
 
 
 def _cosine(
-    *, steps: int = 1000, offset: float = 0.008, zero_terminal_snr: bool = False
+    *, steps: Steps = 1000, offset: NonNegative = 0.008, zero_terminal_snr: bool = False
 ) -> Schedule:
-    check_number("schedule 'cosine': steps", steps, 1, MAX_STEPS, whole=True)
-    check_number("schedule 'cosine': offset", offset, 0)
     alpha_bar = np.cos((np.arange(steps + 1) / steps + offset) / (1 + offset) * np.pi / 2) ** 2
     betas = np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999)
     return discrete(betas, zero_terminal_snr=zero_terminal_snr, name="cosine")

@@ -21,7 +21,7 @@ def build(config) -> Family:
     """
     import jax.numpy as jnp
 
-    from jaxgen import conditions, networks
+    from jaxgen import conditions, networks, ranges
     from jaxgen.families.critic import with_critic
 
     if config.precision.compute not in ("float32", "bfloat16"):
@@ -32,8 +32,9 @@ def build(config) -> Family:
     spec, dtype = conditions.from_config(config), jnp.dtype(config.precision.compute)
     data = Data(tuple(config.data.image_shape), spec, dtype)
     options = {name: value for name, value in config.model.items() if name not in MODEL}
-    family = call_with_options(f"config.model for '{config.family}'", wiring, options, data)
+    family = call_with_options("config.model", wiring, options, data)
     if critic := config.model.get("critic"):
+        ranges.check("config.model.critic", ranges.Section, critic)
         module = networks.build(**critic, where="config.model.critic", **data.common)
         family = with_critic(family, module)
     return family

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxgen import draws, networks
 from jaxgen.calls import EVALUATION
 from jaxgen.families.base import Data, Family, Net
+from jaxgen.ranges import Count, Section
 
 
 class Parts(NamedTuple):
@@ -20,7 +21,7 @@ class Parts(NamedTuple):
     squash: bool
 
 
-def build(data: Data, *, latent: int, generator, squash: bool = True) -> Family:
+def build(data: Data, *, latent: Count, generator: Section, squash: bool = True) -> Family:
     """The generator of a GAN from `config.model`: {latent, generator: {name, ...}, squash}.
 
     squash: pass its output through tanh, as pixels lie in [-1, 1].

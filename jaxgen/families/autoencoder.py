@@ -15,6 +15,7 @@ from jaxgen.calls import EVALUATION, Call, named_key
 from jaxgen.families.base import Data, Family, LogProb, Net, merge
 from jaxgen.losses import elbo
 from jaxgen.losses import likelihood as likelihoods
+from jaxgen.ranges import Count, Section
 
 
 class Parts(NamedTuple):
@@ -40,13 +41,15 @@ class WithGlobalScale(nn.Module):
         return jnp.concatenate([mean, jnp.broadcast_to(log_scale, mean.shape)], axis=-1)
 
 
-def build(data: Data, *, latent: int, likelihood, encoder, decoder) -> Family:
+def build(
+    data: Data, *, latent: Count, likelihood: Section, encoder: Section, decoder: Section
+) -> Family:
     """A VAE from `config.model`: {latent, likelihood: {name, ...}, encoder: {...}, decoder: {...}}.
 
     Outputs of `forward`: posterior (mean, log-variance), latent, log_likelihood (nats [B]),
     reconstruction, fake (decoded from the prior), log_weights (a closure K -> [K, B]), keys.
     """
-    observation = likelihoods.build(**likelihood)
+    observation = likelihoods.build(where="config.model.likelihood", **likelihood)
     channels = data.shape[-1] * (1 if observation.global_scale else observation.channels)
     encoder_module = networks.build(
         **encoder, where="config.model.encoder", outputs=2 * latent, **data.common

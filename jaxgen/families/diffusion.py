@@ -6,7 +6,7 @@ the config only.
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,9 @@ from jaxgen.calls import Call
 from jaxgen.diffusion import grids, guidance, likelihood, prediction, sampler, schedule, solvers
 from jaxgen.errors import InputError
 from jaxgen.families.base import Data, Family, LogProb, Net
+from jaxgen.ranges import Section, one_of
+
+Prediction = Annotated[str, one_of(prediction.KINDS)]
 
 DENOISE_OPTIONS = {
     "clip": True,  # predicted images to [-1, 1]
@@ -44,7 +47,7 @@ class Parts(NamedTuple):
     denoiser: Net
 
 
-def build(data: Data, *, schedule, prediction, denoiser) -> Family:
+def build(data: Data, *, schedule: Section, prediction: Prediction, denoiser: Section) -> Family:
     """A diffusion model from `config.model`: {schedule: {name, ...}, prediction, denoiser: {...}}.
 
     Outputs of `forward`: prediction, target, noise, x_t, x0_hat, fake (x0_hat under the name that
@@ -71,7 +74,8 @@ def build(data: Data, *, schedule, prediction, denoiser) -> Family:
 
 def make_parts(data: Data, path, kind: str, denoiser) -> Parts:
     """The parts that these options of `config.model` describe. Raises InputError for bad ones."""
-    path = path if isinstance(path, schedule.Schedule) else schedule.build(**path)
+    if not isinstance(path, schedule.Schedule):
+        path = schedule.build(where="config.model.schedule", **path)
     prediction.coefficients(kind, 1.0, 0.0)  # an unknown name must not wait for the first step
     if path.steps is not None:
         prediction.check(kind, path, np.array([1.0, 0.0]))  # t = 1 is trained on

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jaxgen import draws
 from jaxgen.calls import Call
 from jaxgen.diffusion import prediction, schedule
-from jaxgen.errors import InputError
 from jaxgen.families import diffusion
 from jaxgen.families.base import Data, Family, Net, merge
+from jaxgen.ranges import Count, Section
 
 
 class Parts(NamedTuple):
@@ -28,15 +28,21 @@ class Parts(NamedTuple):
     clip: bool
 
 
-def build(data: Data, *, schedule, prediction, denoiser, steps: int, clip: bool = True) -> Family:
+def build(
+    data: Data,
+    *,
+    schedule: Section,
+    prediction: diffusion.Prediction,
+    denoiser: Section,
+    steps: Count,
+    clip: bool = True,
+) -> Family:
     """A student of `steps` steps from `config.model`; the teacher's weights are named by
     `config.pretrained.teacher`, and those that the student begins with by `.denoiser`.
 
     Outputs of `forward`: prediction, target, alpha, sigma, prediction_kind, x_t, x0_hat, fake,
     time, keys.
     """
-    if steps < 1:
-        raise InputError(f"config.model.steps must be at least 1, not {steps}")
     student = diffusion.make_parts(data, schedule, prediction, denoiser)
     parts = Parts(student, Net("teacher", student.denoiser.module), steps, clip)
     options = {**diffusion.SAMPLE_OPTIONS, "steps": steps, "eta": 0.0}

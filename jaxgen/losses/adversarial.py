@@ -4,12 +4,14 @@ Scores are logits: positive means real. Every function returns one number per ex
 """
 
 from collections.abc import Callable
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxgen.errors import InputError, nearest
+from jaxgen.ranges import NonNegative, one_of
 
 Scores = Float[Array, "B"]
 softplus = jax.nn.softplus
@@ -106,14 +108,14 @@ def gradient_penalty(
 # batch_mean.
 
 
-def critic(loss: str = "non_saturating"):
+def critic(loss: Annotated[str, one_of(LOSSES)] = "non_saturating"):
     """What the critic minimises."""
     return lambda outputs: critic_loss(
         loss, outputs["real_score"], outputs["fake_score"], outputs["batch_mean"]
     )
 
 
-def adversarial(loss: str = "non_saturating"):
+def adversarial(loss: Annotated[str, one_of(LOSSES)] = "non_saturating"):
     """What the generator minimises."""
     return lambda outputs: generator_loss(
         loss, outputs["real_score"], outputs["fake_score"], outputs["batch_mean"]
@@ -130,7 +132,7 @@ def r2():
     return lambda outputs: zero_centered_penalty(outputs["critic"], outputs["fake"])
 
 
-def gradient_penalty_term(target: float = 1.0):
+def gradient_penalty_term(target: NonNegative = 1.0):
     """WGAN-GP's penalty between real and generated images."""
 
     def term(outputs):

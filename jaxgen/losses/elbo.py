@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxgen.ranges import Count, NonNegative
+
 
 def gaussian_kl(
     mean: Float[Array, "B D"], log_variance: Float[Array, "B D"], free_bits: float = 0.0
@@ -46,13 +48,13 @@ def reconstruction():
     return lambda outputs: -outputs["log_likelihood"]
 
 
-def kl(free_bits: float = 0.0):
+def kl(free_bits: NonNegative = 0.0):
     """KL of the posterior to the standard normal prior, in nats. Needs `posterior` = (mean,
     log-variance).
     """
     return lambda outputs: gaussian_kl(*outputs["posterior"], free_bits=free_bits)
 
 
-def importance_weighted(num_samples: int = 5):
+def importance_weighted(num_samples: Count = 5):
     """Negative importance-weighted bound with `num_samples` latents, in nats. Needs `log_weights`."""
     return lambda outputs: -importance_weighted_bound(outputs["log_weights"](num_samples))

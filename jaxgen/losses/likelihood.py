@@ -4,14 +4,15 @@ Each `Likelihood` says how many channels it needs per image channel and turns th
 into a mean image."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jaxgen import draws
-from jaxgen.errors import InputError, call_with_options, nearest
+from jaxgen.errors import call_with_options, lookup
+from jaxgen.ranges import Positive
 
 MIN_LOG_SCALE = (
     -7.0
@@ -93,7 +94,7 @@ def _uniform(keys: Key[Array, "B"], like: Float[Array, "B ..."]) -> Float[Array,
     return draws.uniform(keys, like.shape[1:], salt=0x0B5E)
 
 
-def bernoulli(binarization: str = "dynamic") -> Likelihood:
+def bernoulli(binarization: Literal["dynamic", "threshold", "none"] = "dynamic") -> Likelihood:
     """Bernoulli pixels. `dynamic` draws each pixel anew with its grey value as probability (Burda
     et al. 2016), `threshold` cuts at 1/2, `none` uses the grey value itself (a cross-entropy, then
     not a likelihood)."""
@@ -102,11 +103,6 @@ def bernoulli(binarization: str = "dynamic") -> Likelihood:
         "threshold": lambda p, keys: (p > 0.5).astype(jnp.float32),
         "none": lambda p, keys: p,
     }
-    if binarization not in observed:
-        raise InputError(
-            f"bernoulli likelihood: binarization '{binarization}'; "
-            f"{nearest(binarization, observed)}"
-        )
     return Likelihood(
         name="bernoulli",
         channels=1,
@@ -122,18 +118,15 @@ def _mean_and_log_scale(outputs):
     return mean, log_scale
 
 
-def gaussian(scale: str | float = "global", squash: bool = True) -> Likelihood:
+def gaussian(
+    scale: Literal["global", "pixel"] | Positive = "global", squash: bool = True
+) -> Likelihood:
     """Gaussian pixels. `scale` is `global` (one learned number: sigma-VAE, Rybkin et al. 2021),
     `pixel` (a network output) or a fixed standard deviation on [-1, 1]. `squash` passes the mean
     through tanh; without it, images are clipped.
 
     The images are dequantised with uniform noise of one grey level, so that the density's value is
     meaningful."""
-    if scale not in ("global", "pixel") and not (isinstance(scale, int | float) and scale > 0):
-        raise InputError(
-            f"gaussian likelihood: scale must be 'global', 'pixel' or a positive number, not "
-            f"{scale!r}"
-        )
     learned = scale in ("global", "pixel")
 
     def split(outputs):
@@ -152,12 +145,8 @@ def gaussian(scale: str | float = "global", squash: bool = True) -> Likelihood:
     )
 
 
-def discretized_logistic(scale: str = "pixel") -> Likelihood:
+def discretized_logistic(scale: Literal["global", "pixel"] = "pixel") -> Likelihood:
     """Logistic pixels integrated over each of the 256 grey levels: an exact discrete likelihood."""
-    if scale not in ("global", "pixel"):
-        raise InputError(
-            f"discretized_logistic likelihood: scale must be 'global' or 'pixel', not {scale!r}"
-        )
     return Likelihood(
         name="discretized_logistic",
         channels=2,
@@ -175,10 +164,10 @@ _LIKELIHOODS = {
 }
 
 
-def build(name: str, **options) -> Likelihood:
-    """The observation model called `name`. Raises InputError for a name or an option that does not
-    exist.
+def build(name: str = "", *, where: str = "", **options) -> Likelihood:
+    """The observation model called `name`. where: the field of the config that describes it, for
+    messages. Raises InputError for a name or an option that does not exist.
     """
-    if name not in _LIKELIHOODS:
-        raise InputError(f"likelihood '{name}' does not exist: {nearest(name, _LIKELIHOODS)}")
-    return call_with_options(f"likelihood '{name}'", _LIKELIHOODS[name], options)
+    what = f"likelihood of {where}" if where else "likelihood"
+    factory = lookup(_LIKELIHOODS, what, name)
+    return call_with_options(where or f"likelihood '{name}'", factory, options)

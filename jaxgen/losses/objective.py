@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxgen import ranges
 from jaxgen.calls import Mean, local_mean
 from jaxgen.errors import InputError, call_with_options, lookup
+from jaxgen.ranges import Count, Whole
 
 Outputs = Mapping[str, Any]
 Term = Callable[[Outputs], Float[Array, "B"]]
@@ -50,40 +52,39 @@ def weight_schedule(where: str, weight) -> Callable[[Any], Any]:
     """A number, or a mapping {init, end, steps}: linear from init to end over `steps` steps, then
     constant.
     """
-    if isinstance(weight, int | float) and not isinstance(weight, bool):
-        return lambda step: jnp.float32(weight)
-    if (
-        isinstance(weight, Mapping)
-        and set(weight) == {"init", "end", "steps"}
-        and weight["steps"] >= 1
-    ):
+    if isinstance(weight, Mapping) and set(weight) == {"init", "end", "steps"}:
+        for name, hint in {"init": float, "end": float, "steps": Count}.items():
+            ranges.check(f"{where}.weight.{name}", hint, weight[name])
         init, end, steps = weight["init"], weight["end"], weight["steps"]
         return lambda step: jnp.float32(init + (end - init) * jnp.clip(step / steps, 0.0, 1.0))
-    raise InputError(f"{where}: weight must be a number or {{init, end, steps}}, not {weight!r}")
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
+        raise InputError(f"{where}.weight must be a number or {{init, end, steps}}, not {weight!r}")
+    ranges.check(f"{where}.weight", float, weight)
+    return lambda step: jnp.float32(weight)
 
 
 def build(player: str, table: Mapping[str, Mapping[str, Any]]) -> tuple[WeightedTerm, ...]:
     """The rows of `player`'s table `{name: {weight, start, every, term, **options}}`.
 
     A row is named after its term, or says which it is with `term`. Raises InputError for unknown
-    terms and options."""
+    terms and options, and for values out of range."""
+    place = f"config.players.{player}.terms"
     if not table:
-        raise InputError(f"players.{player}.terms is empty: name at least one loss term")
+        raise InputError(f"{place} is empty: name at least one loss term")
     rows = []
     for name, row in table.items():
-        where = f"players.{player}.terms.{name}"
+        where = f"{place}.{name}"
+        if not isinstance(row, Mapping):
+            raise InputError(f"{where} must be a section {{weight, start, ...}}, not {row!r}")
         options = dict(row)
         term_name = options.pop("term", name)
-        weight, start, every = (
-            options.pop("weight", 1.0),
-            options.pop("start", 0),
-            options.pop("every", 1),
-        )
+        weight = weight_schedule(where, options.pop("weight", 1.0))
+        start, every = options.pop("start", 0), options.pop("every", 1)
+        ranges.check(f"{where}.start", Whole, start)
+        ranges.check(f"{where}.every", Count, every)
         factory = lookup(TERMS, f"loss term of {where}", term_name)
-        if start < 0 or every < 1:
-            raise InputError(f"{where}: start must be >= 0 and every >= 1, not {start} and {every}")
         term = call_with_options(where, factory, options)
-        rows.append(WeightedTerm(name, term, weight_schedule(where, weight), start, every))
+        rows.append(WeightedTerm(name, term, weight, start, every))
     return tuple(rows)
 
 

@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxgen.errors import InputError
+
 
 def feature_distance(
     a: tuple[Float[Array, "B ..."], ...], b: tuple[Float[Array, "B ..."], ...]
@@ -21,7 +23,13 @@ def feature(layers: tuple[int, ...] = ()):
 
     def term(outputs):
         real, reconstruction = outputs["real_features"], outputs["reconstruction_features"]
-        chosen = layers or range(len(real))
+        count = len(real)
+        if not all(-count <= i < count for i in layers):
+            raise InputError(
+                f"terms.feature.layers is {layers}, but the critic has {count} layers: choose from "
+                f"{-count} to {count - 1}"
+            )
+        chosen = layers or range(count)
         return feature_distance(
             tuple(real[i] for i in chosen), tuple(reconstruction[i] for i in chosen)
         )

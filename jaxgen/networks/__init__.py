@@ -34,14 +34,14 @@ NETWORKS = {  # name -> module class; imported when asked for
 }
 
 
-def build(name: str, *, where: str = "", **options: Any) -> "nn.Module":
+def build(name: str = "", *, where: str = "", **options: Any) -> "nn.Module":
     """The network `name`, or "package.module:Class", with its attributes set from `options`.
 
     Lists become tuples and `dtype` may be a string ("bfloat16"). `dit` also takes `size="B/2"`,
     which sets patch, width, depth and heads unless they are given as well. where: the field of the
     config that describes it, for messages. Raises InputError for an unknown network, an option that
     it does not have, and one that it needs."""
-    module = lookup(NETWORKS, "network", name)
+    module = lookup(NETWORKS, f"network of {where}" if where else "network", name)
     if name == "dit" and "size" in options:
         from jaxgen.networks.dit import dit_size
 

@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -12,6 +12,7 @@ from jaxgen.calls import EVALUATION, Call
 from jaxgen.conditions import UNCONDITIONAL, Condition, ConditionSpec
 from jaxgen.networks.convolution import Conv
 from jaxgen.networks.layers import (
+    ACTIVATIONS,
     Dropout,
     Embedded,
     GroupNorm,
@@ -26,6 +27,7 @@ from jaxgen.networks.layers import (
     zeros,
 )
 from jaxgen.networks.mlp import projection_score
+from jaxgen.ranges import Count, Fraction, Sizes, one_of
 
 
 class ResidualBlock(nn.Module):
@@ -37,7 +39,7 @@ class ResidualBlock(nn.Module):
     never stored."""
 
     channels: int
-    dropout: float = 0.0
+    dropout: Fraction = 0.0
     dtype: Any = jnp.float32
     train: bool = False
 
@@ -73,10 +75,10 @@ class ConvEncoder(nn.Module):
     then one Dense.
     """
 
-    outputs: int
-    channels: tuple[int, ...] = (32, 64, 128)
-    blocks: int = 1
-    dropout: float = 0.0
+    outputs: Count
+    channels: Sizes = (32, 64, 128)
+    blocks: Count = 1
+    dropout: Fraction = 0.0
     conditions: ConditionSpec = UNCONDITIONAL
     dtype: Any = jnp.float32
 
@@ -111,9 +113,9 @@ class ConvDecoder(nn.Module):
     encoder; no output nonlinearity."""
 
     shape: tuple[int, int, int]
-    channels: tuple[int, ...] = (32, 64, 128)
-    blocks: int = 1
-    dropout: float = 0.0
+    channels: Sizes = (32, 64, 128)
+    blocks: Count = 1
+    dropout: Fraction = 0.0
     conditions: ConditionSpec = UNCONDITIONAL
     dtype: Any = jnp.float32
 
@@ -153,9 +155,9 @@ class ConvCritic(nn.Module):
     divided by sqrt(2) to keep their variance (Karras et al. 2020). A condition enters by projection
     (Miyato & Koyama 2018)."""
 
-    channels: tuple[int, ...] = (32, 64, 128)
-    blocks: int = 1
-    activation: str = "leaky_relu"
+    channels: Sizes = (32, 64, 128)
+    blocks: Count = 1
+    activation: Annotated[str, one_of(ACTIVATIONS)] = "leaky_relu"
     spectral_norm: bool = False
     conditions: ConditionSpec = UNCONDITIONAL
     dtype: Any = jnp.float32

@@ -2,7 +2,7 @@
 
 import re
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +13,7 @@ from jaxgen.calls import EVALUATION, Call
 from jaxgen.conditions import UNCONDITIONAL, Condition, ConditionSpec
 from jaxgen.errors import InputError
 from jaxgen.networks.layers import (
+    REMAT,
     Dropout,
     TimeEmbedding,
     attention,
@@ -24,6 +25,7 @@ from jaxgen.networks.layers import (
     with_images,
     zeros,
 )
+from jaxgen.ranges import Count, Fraction, Positive, Whole, multiple_of, one_of
 
 SIZES = {  # table 1 of the paper
     "S": {"width": 384, "depth": 12, "heads": 6},
@@ -109,15 +111,15 @@ class DiT(nn.Module):
     The output is zero at initialisation. `remat` (False, True or "full", "dots": see
     layers.rematerialise) recomputes the blocks in the backward pass."""
 
-    patch: int
-    width: int
-    depth: int
-    heads: int
-    outputs: int | None = None
-    mlp_ratio: float = 4.0
-    dropout: float = 0.0
+    patch: Count
+    width: Annotated[Count, multiple_of(4)]
+    depth: Whole
+    heads: Count
+    outputs: Count | None = None
+    mlp_ratio: Positive = 4.0
+    dropout: Fraction = 0.0
     conditions: ConditionSpec = UNCONDITIONAL
-    remat: bool | str = False
+    remat: bool | Annotated[str, one_of(REMAT)] = False
     dtype: Any = jnp.float32
 
     @nn.compact

@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -11,7 +11,16 @@ from jaxtyping import Array, Float
 from jaxgen.calls import EVALUATION, Call
 from jaxgen.conditions import UNCONDITIONAL, Condition, ConditionSpec
 from jaxgen.errors import InputError, nearest
-from jaxgen.networks.layers import Embedded, SpectralDense, TimeEmbedding, activation, silu, zeros
+from jaxgen.networks.layers import (
+    ACTIVATIONS,
+    Embedded,
+    SpectralDense,
+    TimeEmbedding,
+    activation,
+    silu,
+    zeros,
+)
+from jaxgen.ranges import Count, Frequencies, Whole, one_of
 
 NORMS = {"none": None, "layer": nn.LayerNorm, "rms": nn.RMSNorm}
 
@@ -23,8 +32,8 @@ class MLP(nn.Module):
     The condition enters as a vector added in the first layer, as if it were a part of the input. With `residual`, a layer as wide as its input is added to it."""
 
     hidden: tuple[int, ...]
-    activation: str
-    norm: str = "none"
+    activation: Annotated[str, one_of(ACTIVATIONS)]
+    norm: Annotated[str, one_of(NORMS)] = "none"
     residual: bool = False
     conditions: ConditionSpec = UNCONDITIONAL
     dtype: Any = jnp.float32
@@ -53,10 +62,10 @@ class MLP(nn.Module):
 class MLPEncoder(nn.Module):
     """Image -> [B, outputs]."""
 
-    outputs: int
-    hidden: tuple[int, ...] = (300, 300)
-    activation: str = "relu"
-    norm: str = "none"
+    outputs: Count
+    hidden: tuple[Count, ...] = (300, 300)
+    activation: Annotated[str, one_of(ACTIVATIONS)] = "relu"
+    norm: Annotated[str, one_of(NORMS)] = "none"
     residual: bool = False
     conditions: ConditionSpec = UNCONDITIONAL
     dtype: Any = jnp.float32
@@ -85,9 +94,9 @@ class MLPDecoder(nn.Module):
     """Latent -> [B, *shape], without an output nonlinearity."""
 
     shape: tuple[int, ...]
-    hidden: tuple[int, ...] = (300, 300)
-    activation: str = "relu"
-    norm: str = "none"
+    hidden: tuple[Count, ...] = (300, 300)
+    activation: Annotated[str, one_of(ACTIVATIONS)] = "relu"
+    norm: Annotated[str, one_of(NORMS)] = "none"
     residual: bool = False
     conditions: ConditionSpec = UNCONDITIONAL
     dtype: Any = jnp.float32
@@ -116,9 +125,9 @@ class MLPDecoder(nn.Module):
 class MLPCritic(nn.Module):
     """Image -> (score, hidden activations); the condition enters by projection."""
 
-    hidden: tuple[int, ...] = (300, 300)
-    activation: str = "leaky_relu"
-    norm: str = "none"
+    hidden: tuple[Count, ...] = (300, 300)
+    activation: Annotated[str, one_of(ACTIVATIONS)] = "leaky_relu"
+    norm: Annotated[str, one_of(NORMS)] = "none"
     residual: bool = False
     spectral_norm: bool = False
     conditions: ConditionSpec = UNCONDITIONAL
@@ -168,12 +177,12 @@ class MLPDenoiser(nn.Module):
     zero. The embedding that gives scale and shift is small, since on a flat image those projections
     would otherwise cost as much as the blocks."""
 
-    outputs: int | None = None
-    width: int = 512
-    depth: int = 4
-    expansion: int = 1
-    embedding: int = 128
-    activation: str = "silu"
+    outputs: Count | None = None
+    width: Count = 512
+    depth: Whole = 4
+    expansion: Count = 1
+    embedding: Frequencies = 128
+    activation: Annotated[str, one_of(ACTIVATIONS)] = "silu"
     conditions: ConditionSpec = UNCONDITIONAL
     dtype: Any = jnp.float32
 

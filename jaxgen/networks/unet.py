@@ -3,7 +3,7 @@ parameters.
 """
 
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -15,6 +15,7 @@ from jaxgen.errors import InputError
 from jaxgen.networks.conv import ResidualBlock
 from jaxgen.networks.convolution import Conv
 from jaxgen.networks.layers import (
+    REMAT,
     GroupNorm,
     TimeEmbedding,
     attention,
@@ -27,6 +28,7 @@ from jaxgen.networks.layers import (
     with_images,
     zeros,
 )
+from jaxgen.ranges import Count, Fraction, Frequencies, Sizes, one_of
 
 
 class Attention(nn.Module):
@@ -60,16 +62,16 @@ class UNet(nn.Module):
     pass. `patch` > 1 works on squares of pixels, at a fraction of the cost. The output is zero at
     initialisation."""
 
-    outputs: int | None = None
-    channels: int = 128
-    multipliers: tuple[int, ...] = (1, 2, 2, 2)
-    blocks: int = 2
-    attention: tuple[int, ...] = (16,)
-    heads: int = 1
-    patch: int = 1
-    dropout: float = 0.1
+    outputs: Count | None = None
+    channels: Frequencies = 128
+    multipliers: Sizes = (1, 2, 2, 2)
+    blocks: Count = 2
+    attention: tuple[Count, ...] = (16,)
+    heads: Count = 1
+    patch: Count = 1
+    dropout: Fraction = 0.1
     conditions: ConditionSpec = UNCONDITIONAL
-    remat: bool | str = False
+    remat: bool | Annotated[str, one_of(REMAT)] = False
     dtype: Any = jnp.float32
 
     @nn.compact

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from jaxgen import files
+
 FLUSH_SECONDS = 10.0  # TensorBoard's events go to the disk this often: each time costs milliseconds
 
 
@@ -41,7 +43,8 @@ def write_png(path: str, images: UInt8[np.ndarray, "N H W C"], columns: int | No
     factor = max(1, round(32 / images.shape[2]) * 2) if images.shape[2] <= 32 else 1
     sheet = image_grid(images.repeat(factor, 1).repeat(factor, 2), columns, gap=max(1, factor // 2))
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(path)
+    image = Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
+    files.replace(path, lambda file: image.save(file, "png"))
 
 
 class Log(NamedTuple):

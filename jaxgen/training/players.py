@@ -4,12 +4,19 @@ from typing import NamedTuple
 
 import optax
 
+from jaxgen import ranges
 from jaxgen.errors import InputError, nearest
 from jaxgen.families.base import Family
 from jaxgen.losses import objective
+from jaxgen.ranges import Count, Section
 from jaxgen.training import optimizer
 
-FIELDS = ("networks", "optimizer", "terms", "updates")  # of a player in the config
+TYPES = {  # of a player in the config
+    "networks": tuple[str, ...],
+    "optimizer": Section,
+    "terms": Section,
+    "updates": Count,
+}
 
 
 class Player(NamedTuple):
@@ -33,24 +40,27 @@ def build(config, family: Family) -> dict[str, Player]:
     for name in tuple(config.order) or sorted(config.players):
         spec = config.players[name]
         for field in spec:
-            if field not in FIELDS:
+            if field not in TYPES:
                 raise InputError(
-                    f"config.players.{name} has no field '{field}': {nearest(field, FIELDS)}"
+                    f"config.players.{name} has no field '{field}': {nearest(field, TYPES)}"
                 )
-        networks = tuple(spec.networks) or (name,)
+        for field, hint in TYPES.items():
+            ranges.check(f"config.players.{name}.{field}", hint, spec[field])
+        networks = spec.networks or (name,)
         for network in networks:
             if network not in family.networks:
                 raise InputError(
-                    f"players.{name}: no network '{network}': {nearest(network, family.networks)}"
+                    f"config.players.{name}: no network '{network}': "
+                    f"{nearest(network, family.networks)}"
                 )
             if network in owner:
                 raise InputError(
                     f"network '{network}' belongs to both players {owner[network]} and {name}"
                 )
             owner[network] = name
-        if spec.updates < 1:
-            raise InputError(f"players.{name}.updates must be at least 1, not {spec.updates}")
-        optimiser, schedule = optimizer.build(spec.optimizer, config.train.steps * spec.updates)
+        optimiser, schedule = optimizer.build(
+            spec.optimizer, config.train.steps * spec.updates, f"config.players.{name}.optimizer"
+        )
         players[name] = Player(
             networks, objective.build(name, spec.terms.to_dict()), optimiser, schedule, spec.updates
         )

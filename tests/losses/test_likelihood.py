@@ -151,9 +151,9 @@ def test_a_gaussian_of_fixed_scale_takes_the_mean_alone_through_tanh_unless_told
     [
         ("gausian", {}, "did you mean gaussian"),
         ("gaussian", {"scle": 1}, "did you mean scale"),
-        ("gaussian", {"scale": -1.0}, "positive"),
-        ("gaussian", {"scale": "image"}, "'pixel'"),
-        ("discretized_logistic", {"scale": 0.1}, "'pixel'"),
+        ("gaussian", {"scale": -1.0}, "a number above 0"),
+        ("gaussian", {"scale": "image"}, "global or pixel"),
+        ("discretized_logistic", {"scale": 0.1}, "global or pixel"),
         ("bernoulli", {"binarization": "dynamik"}, "dynamic"),
     ],
 )

@@ -90,7 +90,7 @@ def test_every_optimiser_goes_downhill(name):
     [
         ({"name": "addam", "learning_rate": 1.0}, "did you mean adam"),
         ({"name": "adam"}, "'adam' needs a learning_rate"),
-        ({"name": "adam", "learning_rate": 1.0, "beta1": 0.5}, "'adam' has no option 'beta1'"),
+        ({"name": "adam", "learning_rate": 1.0, "beta1": 0.5}, "optimizer has no option 'beta1'"),
         ({"name": "adam", "learning_rate": 1.0, "decay": "cosin"}, "did you mean cosine"),
     ],
 )

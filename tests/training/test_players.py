@@ -75,7 +75,7 @@ def test_a_config_may_schedule_a_weight():
         (dict(encoder={}, decoder={}), "no player trains the network 'critic'"),
         (
             dict(encoder={}, decoder={}, critic=dict(updates=0)),
-            r"players\.critic\.updates must be at least 1",
+            r"config\.players\.critic\.updates must be an integer of at least 1",
         ),
         (dict(encoder={}, decoder={}, critic=dict(name="sdg")), "did you mean sgd"),
     ],
