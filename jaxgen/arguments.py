@@ -23,7 +23,7 @@ class _Path(flags.ArgumentParser):
 
 
 class _Paths(flags.ListParser):
-    def parse(self, argument: str) -> list[str]:
+    def parse(self, argument: str | list[str]) -> list[str]:
         return [files.expand(path) for path in super().parse(argument)]
 
 

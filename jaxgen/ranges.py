@@ -70,7 +70,7 @@ def _is_regular(text: str) -> bool:
 
 
 FITS = at_most(2**31 - 1)  # sizes and steps are 32-bit integers on a device
-FILLED = Rule("of at least one element", len)
+FILLED = Rule("of at least one element", lambda x: len(x) > 0)
 DISTINCT = Rule("of different elements", lambda x: len(set(x)) == len(x))
 
 Count = Annotated[int, at_least(1), FITS]

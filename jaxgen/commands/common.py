@@ -40,14 +40,14 @@ def file_config(values: flags.FlagValues):
     """The config of the file that --config names, with the fields that the command line sets."""
     from jaxgen import config
 
-    return config.apply(config.load(values.config), values[FIELD].value)
+    return config.apply(config.load(values.config), values[FIELD].value or ())
 
 
 def open_run(values: flags.FlagValues):
     """The run in --workdir, its config with the fields that the command line sets."""
     from jaxgen import config, runs, sampling
 
-    changed = config.apply(config.read(values.workdir), values[FIELD].value)
+    changed = config.apply(config.read(values.workdir), values[FIELD].value or ())
     config.check(changed)
     run = runs.open_run(values.workdir, values.ema, values.checkpoint, changed)
     given = {name: values[name].value for name in ("steps", "eta", "guidance")}

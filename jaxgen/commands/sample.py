@@ -45,8 +45,8 @@ def run(values) -> int:
             condition=condition,
             progress=bar.update,
         )
-    labels = {"arr_1": condition["label"]} if "label" in (condition or {}) else {}
-    kept = {"arr_0": samples, **labels}
+    labels = (condition or {}).get("label")
+    kept = {"arr_0": samples} if labels is None else {"arr_0": samples, "arr_1": labels}
     files.replace(arrays, lambda file: np.savez_compressed(file, **kept))
     logging.write_png(grid, opened.space.picture(samples[:1024]))
     say(f"{num} samples of step {opened.step}: {grid} {arrays}")

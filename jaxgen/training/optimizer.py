@@ -72,7 +72,7 @@ def build(
     peak = options.pop("learning_rate")
     ranges.check(f"{where}.learning_rate", NonNegative, peak)
     ranges.check(f"{where}.clip", NonNegative, clip)
-    own = {k: options.pop(k) for k in ("warmup", "decay", "end") if k in options}
+    own: dict[str, Any] = {k: options.pop(k) for k in ("warmup", "decay", "end") if k in options}
     schedule = call_with_options(where, partial(learning_rate, peak, total_steps=total_steps), own)
     optimizer = call_with_options(
         where, getattr(optax, name), {"learning_rate": schedule, **options}, types=TYPES
