@@ -130,6 +130,7 @@ def evaluate(values: flags.FlagValues) -> int:
     """Measure a trained system, or with --samples anybody's images, and write a JSON record with
     its protocol.
     """
+    from jaxgen import report
     from jaxgen.evaluation import protocol, record, scores
     from jaxgen.runs import open_run, training_cost
     from jaxgen.training import load_source, logging
@@ -171,13 +172,14 @@ def evaluate(values: flags.FlagValues) -> int:
     record.keep_samples(images, values.workdir)
     path = os.path.join(values.workdir, "evaluation.json")
     record.write({**found, "step": run.step, "workdir": values.workdir}, path)
-    _print_scores(found, scores.describe(refs.extractors, refs.judge))
+    described = scores.describe(refs.extractors, refs.judge)
+    print(report.record_table(found, described, sys.stdout.encoding), end="")
     print(f"written: {path}")
     return 0
 
 
 def _evaluate_samples(values: flags.FlagValues) -> int:
-    from jaxgen import config, data
+    from jaxgen import config, data, report
     from jaxgen.evaluation import protocol, record, scores
 
     _refuse(values, "with --samples", "workdir", "checkpoint", "steps", "eta", "guidance", "ema")
@@ -213,37 +215,16 @@ def _evaluate_samples(values: flags.FlagValues) -> int:
     refs = protocol.build(real, other, spec, **both)
     found = protocol.evaluate_samples(sets, refs, values.num)
     record.write({**found, "files": list(values.samples)}, path)
-    _print_scores(found, scores.describe(refs.extractors, refs.judge))
+    described = scores.describe(refs.extractors, refs.judge)
+    print(report.record_table(found, described, sys.stdout.encoding), end="")
     print(f"written: {path}")
     return 0
 
 
-def _print_scores(found: dict, described: list[dict]) -> None:
-    """A line for each score: mean, standard deviation, and the floor with the multiple of it."""
-    from jaxgen.evaluation.ranking import finite, number
-
-    rows = [("", "score", "", "real images")]
-    for score in described:
-        if score["id"] in found["scores"]:
-            value, floor = found["scores"][score["id"]], found["floors"].get(score["id"])
-            spread = (
-                f"± {number(value['std'], score)} {score['unit']}"
-                if finite(value["std"])
-                else score["unit"]
-            )
-            beside = "" if floor is None else number(floor["mean"], score)
-            beside += f" (x {value['times_floor']:.2f})" if "times_floor" in value else ""
-            rows.append((score["name"], number(value["mean"], score), spread, beside))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    for name, value, spread, beside in rows:
-        line = f"{name:<{widths[0]}}  {value:>{widths[1]}} {spread:<{widths[2]}}  {beside}"
-        print(line.rstrip())
-
-
 def compare(values: flags.FlagValues) -> int:
     """Train what is missing of an experiment, evaluate all of it, and write report.html."""
+    from jaxgen import report
     from jaxgen.compare import Stopped, compare
-    from jaxgen.evaluation import report
 
     _need(values, "config", "workdir")
     try:
@@ -253,9 +234,9 @@ def compare(values: flags.FlagValues) -> int:
     except Stopped as stop:
         print("stopped and saved; the same command goes on from there")
         return 128 + stop.number
-    print(report.table(results))
+    print(report.table(results, sys.stdout.encoding))
     for line in report.chosen(results):
-        print(line)
+        print(report.printable(line, sys.stdout.encoding))
     print(f"\nreport: {path}")
     return 0
 

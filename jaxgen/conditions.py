@@ -142,11 +142,13 @@ def from_config(config) -> ConditionSpec:
     names = (("label",) if asked else ()) if isinstance(asked, bool) else tuple(asked)
     dropout = config.model.get("condition_dropout", 0.0)
 
-    def share(name: str) -> float:
-        value = dropout if isinstance(dropout, int | float) else dropout.get(name, 0.0)
+    shares = {"": dropout} if isinstance(dropout, int | float) else dict(dropout)
+    for value in shares.values():
         if not 0.0 <= value < 1.0:
             raise InputError(f"config.model.condition_dropout must lie in [0, 1), not {value}")
-        return float(value)
+
+    def share(name: str) -> float:
+        return float(shares.get(name, shares.get("", 0.0)))
 
     def kind(name: str) -> Kind:
         if name == "label":

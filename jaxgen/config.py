@@ -7,6 +7,7 @@ seconds."""
 
 import json
 import os
+import sys
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -32,7 +33,7 @@ def default() -> ConfigDict:
             name="",  # how reports call the system
             seed=0,
             family="",  # the wiring: adversarial, autoencoder, diffusion
-            conditional=False,  # what the networks see: True: the label; or names of columns
+            conditional=config_dict.FieldReference(False, field_type=object),  # what the networks see: True: the label; or names of columns
             model=ConfigDict(),  # the wiring's own options: its networks and what binds them
             players=ConfigDict(),  # name -> player(...)
             pretrained=ConfigDict(),  # network -> {workdir, network, ema}: the run it begins as;
@@ -40,11 +41,12 @@ def default() -> ConfigDict:
             order=(),  # players in order of update; empty: alphabetical
             simultaneous=False,  # all players step from the same parameters, keys and batch
             data=dict(
-                source="",  # digits | tfds:<name> | folder:<path> | npz:<path> | synthetic
+                source="",  # digits | folder:<path> | npz:<path> | tfds:<name> | ...: docs/data.md
                 data_dir=config_dict.placeholder(str),  # where tfds looks
                 space="pixels",  # pixels: uint8 images; points: float32 vectors
-                image_shape=(0, 0, 0),  # of one example
+                image_shape=(0, 0, 0),  # of one example: (height, width, channels); of points: (2,)
                 columns=ConfigDict(),  # further columns: {name: {name: downsample, factor}}
+                resize="none",  # image files of another size: an error; or "crop" or "squash" them
                 num_classes=0,
                 train="train",  # what each split is, e.g. train[:55000]
                 validation="validation",
@@ -96,6 +98,7 @@ def default() -> ConfigDict:
                 features=(),  # classifier, pixels, inception64, ...768, 2048; empty: the first two, or pixels
                 inception="",  # the Inception network's weights; empty: $JAXGEN_INCEPTION
                 resize="tf1_bilinear",  # to Inception's 299 pixels: tf1_bilinear, pytorch_bilinear or pil_bicubic
+                scores=(),  # more scores, each "package.module:attribute", an evaluation.scores.Score
                 log_prob_images=0,  # held-out images whose likelihood is measured; 0: none
                 log_prob=ConfigDict(),  # options of the wiring's log_prob: num_samples (autoencoder), num_times (diffusion)
             ),
@@ -133,7 +136,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.evaluation.update(
         num=32, seeds=(0, 1), log_prob_images=min(16, config.evaluation.log_prob_images)
     )
-    if config.data.source != "digits":
+    if config.data.source != "digits" and not config.data.source.startswith("points:"):
         config.data.update(
             source="synthetic", train="train[:64]", validation="validation[:64]", test="test[:64]"
         )
@@ -284,6 +287,8 @@ def experiment(**fields: Any) -> ConfigDict:
             question="",  # what the comparison is to answer, in plain words
             systems=(),  # config files, or system(...) for variants of one
             mode="",  # the mode that each of them is loaded in
+            # the file that calls this: systems are looked for from its folder upwards
+            file=os.path.abspath(sys._getframe(1).f_globals.get("__file__", "experiment.py")),
             axis=dict(
                 name="", log=False
             ),  # what the `value` of a system is, where systems differ in one number

@@ -32,7 +32,8 @@ def build(data: Data, *, schedule, prediction, denoiser, steps: int, clip: bool 
     """A student of `steps` steps from `config.model`; the teacher's weights are named by
     `config.pretrained.teacher`, and those that the student begins with by `.denoiser`.
 
-    Outputs of `forward`: prediction, target, alpha, sigma, kind, x_t, x0_hat, fake, time, keys.
+    Outputs of `forward`: prediction, target, alpha, sigma, prediction_kind, x_t, x0_hat, fake,
+    time, keys.
     """
     if steps < 1:
         raise InputError(f"config.model.steps must be at least 1, not {steps}")
@@ -47,7 +48,7 @@ def build(data: Data, *, schedule, prediction, denoiser, steps: int, clip: bool 
         forward=partial(forward, parts),
         sample=partial(sample, parts, options),
         sample_options=options,
-        nfe=lambda **given: diffusion.nfe(**{**options, **given}),
+        nfe=lambda **given: diffusion.nfe(parts.student, **{**options, **given}),
         denoise=partial(diffusion.denoise, student),
         path=student.path,
         recomputed=("denoiser",) if student.denoiser.recomputed else (),
@@ -86,7 +87,7 @@ def forward(parts: Parts, variables, batch, call: Call):
         "target": prediction.target(kind, wanted, noise, alpha, sigma),
         "alpha": alpha,
         "sigma": sigma,
-        "kind": kind,
+        "prediction_kind": partial(prediction.coefficients, kind),
         "x_t": x_t,
         "x0_hat": x0_hat,
         "fake": x0_hat,

@@ -11,7 +11,7 @@ from jaxgen.training.state import TrainState, variables
 __all__ = ["Hook", "Moment", "TrainState", "create", "load_source", "train", "variables"]
 
 
-def load_source(config, split: str) -> data.Source:
+def load_source(config, split: str) -> data.Table:
     """The data of `config.data`'s split in memory; see `data.from_config`."""
     return data.from_config(config, split).everything()
 

@@ -56,7 +56,7 @@ def open_feed(records: data.Records, config, per_step: int, devices: Parallel, p
     return streamed(batches, len(records), per_step, longest, devices)
 
 
-def resident(source: data.Source, config, per_step: int, devices: Parallel) -> Feed:
+def resident(source: data.Table, config, per_step: int, devices: Parallel) -> Feed:
     """The whole data set on every device; batches are gathered inside the step."""
     placed, size = devices.replicate(source.arrays), len(source.images)
     rows = config.train.batch_size

@@ -100,9 +100,9 @@ def describe_data(records: data.Records) -> dict[str, Any]:
     return {
         "name": records.name,
         "examples": len(records),
-        "shape": list(records.image_shape),
+        "shape": list(records.shape),
         "classes": records.num_classes,
-        "fingerprint": data.identity(records),
+        "fingerprint": records.fingerprint(),
     }
 
 

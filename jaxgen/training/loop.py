@@ -94,7 +94,7 @@ def start(config, built: System, folder: Folder, report: Report, details: Report
     """The global state that the run begins from: the folder's newest, or a new one."""
     state = folder.state
     if state is None:
-        state = saved.begin(config, built.devices.create(built.create))
+        state = saved.begin(built.devices.create(built.create), saved.pretrained(config))
         details(system.overview(state))
     elif int(state.step) < config.train.steps:
         report(f"resuming {folder.workdir} from step {int(state.step)}")

@@ -48,47 +48,52 @@ def read(workdir: str, step: int | None = None, config=None) -> Saved:
     return Saved(config, family, state)
 
 
-def begin(config, state: TrainState) -> TrainState:
-    """`state` whose networks of `config.pretrained` have the weights of other runs, those in
-    averages too.
+def pretrained(config) -> dict[str, Any]:
+    """{network: params} of `config.pretrained`: networks that begin as those of other runs.
 
-    Each is {workdir, network (its own name), ema (the slowest; "none": the raw parameters)}.
-    Raises InputError where a run has no such network, or one of another shape.
+    Each is {workdir, network (its own name), ema (the slowest; "none": the raw parameters)}; the
+    workdir "none" leaves a network as it is drawn. Raises InputError where there is no such run, or
+    it has no such network.
     """
+    found = {}
     for network, source in config.pretrained.items():
-        weights = _weights(f"config.pretrained.{network}", network, source)
-        new = {}
-        for part, tree in (("params", state.params), ("frozen", state.frozen)):
-            if network in tree:
-                new[part] = {**tree, network: _placed(network, tree[network], weights, source)}
-        new["ema"] = {
-            rate: {**tree, network: _placed(network, tree[network], weights, source)}
-            if network in tree
-            else tree
-            for rate, tree in state.ema.items()
-        }
-        state = state._replace(**new)
-    return state
+        where, workdir = f"config.pretrained.{network}", source.get("workdir", "")
+        if workdir == "none":
+            continue
+        if not workdir:
+            raise InputError(f"{where}.workdir is missing: the folder of the run to begin with")
+        other, name, ema = read(workdir), source.get("network", network), source.get("ema", "")
+        rate = {"": "slowest", "none": None}.get(ema, ema)
+        params = state_lib.variables(other.state, rate)["params"]
+        if name not in params:
+            has = ", ".join(params)
+            raise InputError(f"{where}: the run {workdir} has no network '{name}', only {has}")
+        found[network] = params[name]
+    return found
 
 
-def _weights(where: str, network: str, source) -> Any:
-    if not source.get("workdir"):
-        raise InputError(f"{where}.workdir is missing: the folder of the run that it comes from")
-    saved, name = read(source.workdir), source.get("network", network)
-    ema = source.get("ema", "")
-    rate = {"": "slowest", "none": None}.get(ema, ema)
-    params = state_lib.variables(saved.state, rate)["params"]
-    if name not in params:
-        has = ", ".join(params)
-        raise InputError(f"{where}: the run {source.workdir} has no network '{name}', only {has}")
-    return params[name]
+def begin(state: TrainState, weights: dict[str, Any]) -> TrainState:
+    """`state` with these networks in place of its own, in its averages too, and where they live.
+
+    Raises InputError for a network of another architecture.
+    """
+
+    def placed(tree):
+        return {n: _like(n, old, weights[n]) if n in weights else old for n, old in tree.items()}
+
+    return state._replace(
+        params=placed(state.params),
+        frozen=placed(state.frozen),
+        ema={rate: placed(tree) for rate, tree in state.ema.items()},
+    )
 
 
-def _placed(network: str, old, new, source) -> Any:
-    """`new` where `old` lives, if they have the same shapes."""
-    shapes = lambda tree: jax.tree.map(lambda x: (x.shape, str(x.dtype)), tree)  # noqa: E731
+def _like(network: str, old, new) -> Any:
+    def shapes(tree):
+        return jax.tree.map(lambda x: (x.shape, str(x.dtype)), tree)
+
     if jax.tree.structure(old) != jax.tree.structure(new) or shapes(old) != shapes(new):
         raise InputError(
-            f"config.pretrained.{network}: the network of {source.workdir} has another architecture"
+            f"config.pretrained.{network}: the network of that run has another architecture"
         )
     return jax.tree.map(lambda a, b: jax.device_put(b, a.sharding).copy(), old, new)

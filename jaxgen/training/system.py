@@ -36,7 +36,7 @@ class System(NamedTuple):
     shapes: state_lib.TrainState
     records: data.Records
     described: dict[str, Any]
-    held_out: data.Source | None
+    held_out: data.Table | None
     draw: Callable[..., Any]
 
 
@@ -59,7 +59,8 @@ def build(config, workdir: str, report: Callable[[str], None]) -> System:
     check_sampling(config, family, draw, variables)
     folder.make(workdir)
     records = data.from_config(config, "train")
-    check_classes(family.data.conditions.num_classes, records)
+    for notice in records.notices:
+        report(notice)
     described = folder.describe_data(records)
     folder.check_same_data(described, workdir)
     shown = config.train.sample_every and not all(k.classes for k in family.data.conditions.kinds)
@@ -109,22 +110,6 @@ def check_sampling(config, family: families.Family, draw: Callable[..., Any], va
             ).nats
 
         jax.eval_shape(nats, variables)
-
-
-def check_classes(num_classes: int, records: data.Records) -> None:
-    """Raises InputError where some of the classes that the networks see has no image: samples of it
-    would come from an embedding that was never trained.
-    """
-    if not num_classes or not hasattr(data, "classes_without_images"):
-        return
-    missing = data.classes_without_images(records, num_classes)
-    if missing:
-        some = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        raise InputError(
-            f"config.conditional: {len(missing)} of config.data.num_classes = {num_classes} "
-            f"classes have no image in {records.name} ({some}); number the classes of the data "
-            f"from 0 without gaps, and set config.data.num_classes to how many there are"
-        )
 
 
 def overview(state: state_lib.TrainState) -> str:

@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 
 from jaxgen import families
+from jaxgen.calls import Call
 from jaxgen.config import default
 from jaxgen.errors import InputError
 from jaxgen.losses import objective
+from jaxgen.losses.adversarial import r1
+from tests.support import close, keys
 
 SHAPE = (4, 4, 2)
 
 
-def keys(n, seed=0):
-    return jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.arange(n))
-
-
 def images(n):
     image = np.random.default_rng(0).integers(0, 256, (n, *SHAPE)) / 127.5 - 1
-    return {"image": jnp.float32(image), "label": jnp.arange(n) % 3}
+    return {"x": jnp.float32(image), "label": jnp.arange(n) % 3}
 
 
 @functools.cache
@@ -34,21 +33,6 @@ def gan(classes=0):
     )
     family = families.build(config)
     return family, jax.jit(family.init)(jax.random.key(0), images(1))
-
-
-@pytest.mark.parametrize("classes", [0, 3])
-def test_sample_i_depends_on_its_key_and_label_alone(classes):
-    family, variables = gan(classes)
-    k, label = keys(8), jnp.arange(8) % 3 if classes else None
-    draw = jax.jit(lambda k, label: family.sample(variables, k, label))
-    every = draw(k, label)
-    assert every.shape == (8, *SHAPE) and np.abs(every).max() < 1 and family.nfe() == 1
-    for part in (slice(2, 5), slice(6, 7)):
-        np.testing.assert_allclose(
-            draw(k[part], None if label is None else label[part]), every[part], atol=1e-5
-        )
-    if classes:
-        assert np.abs(draw(k, (label + 1) % 3) - every).max(axis=(1, 2, 3)).min() > 1e-4
 
 
 def test_latents_are_standard_normal():
@@ -89,7 +73,9 @@ def test_outputs_hold_what_adversarial_terms_need_and_examples_do_not_mix(classe
 
     @jax.jit
     def values(batch, keys):
-        return objective.evaluate(rows, family.forward(variables, batch, keys, True)[0], len(keys))
+        return objective.evaluate(
+            rows, family.forward(variables, batch, Call(True, keys))[0], len(keys)
+        )
 
     every = values(data, keys(8))
     some = values(jax.tree.map(lambda x: x[3:6], data), keys(8)[3:6])
@@ -100,7 +86,7 @@ def test_outputs_hold_what_adversarial_terms_need_and_examples_do_not_mix(classe
 
 @functools.partial(jax.jit, static_argnums=1)
 def new_state(variables, train):
-    return gan()[0].forward(variables, images(2), keys(2), train)[1]
+    return gan()[0].forward(variables, images(2), Call(train, keys(2)))[1]
 
 
 def test_spectral_state_moves_once_a_forward_in_training_and_never_else():
@@ -118,16 +104,8 @@ def test_a_critic_with_spectral_norm_has_slope_one_at_most():
     family, variables = gan()
     for _ in range(20):  # power iterations
         variables = {**variables, "state": new_state(variables, True)}
-    r1 = objective.terms()["r1"]()
+    penalty = r1()
     squared = 2 * np.asarray(
-        jax.jit(lambda v: r1(family.forward(v, images(8), keys(8), False)[0]))(variables)
+        jax.jit(lambda v: penalty(family.forward(v, images(8), Call(False, keys(8)))[0]))(variables)
     )
     assert squared.max() <= 1.01 and squared.max() > 1e-4
-
-
-def test_a_conditional_model_needs_labels():
-    family, variables = gan(3)
-    with pytest.raises(InputError, match="needs labels"):
-        family.sample(variables, keys(2))
-    with pytest.raises(InputError, match="needs labels"):
-        family.forward(variables, {"image": images(2)["image"]}, keys(2), True)

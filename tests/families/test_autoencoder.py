@@ -9,10 +9,12 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from jaxgen import families
+from jaxgen.calls import Call, named_key
 from jaxgen.config import default
 from jaxgen.errors import InputError
-from jaxgen.families.base import named_key
 from jaxgen.losses import elbo, likelihood, objective
+from jaxgen.losses.perceptual import feature
+from tests.support import close, keys
 
 SHAPE, PIXELS, LATENT, NOISE = (2, 2, 1), 4, 2, 0.3
 W = np.array([[1, 1, 1, 1], [1, -1, 1, -1]]).T * np.array(
@@ -23,10 +25,6 @@ EVIDENCE = multivariate_normal(B, W @ W.T + NOISE**2 * np.eye(PIXELS))
 PRECISION = np.eye(LATENT) + W.T @ W / NOISE**2
 VARIANCE = 1 / np.diag(PRECISION)
 GAIN = (W / NOISE**2) * VARIANCE  # posterior mean (x - b) GAIN
-
-
-def keys(n, seed=0):
-    return jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.arange(n))
 
 
 def build(latent=LATENT, shape=SHAPE, classes=0, **model):
@@ -69,13 +67,13 @@ def linear_gaussian(gain=GAIN, variance=VARIANCE):
 
 def batch(n, seed=0):
     x = np.random.default_rng(seed).multivariate_normal(EVIDENCE.mean, EVIDENCE.cov, n)
-    return {"image": jnp.float32(x).reshape(-1, *SHAPE)}
+    return {"x": jnp.float32(x).reshape(-1, *SHAPE)}
 
 
 def seen(data, keys):
     """The images after dequantisation: what the density is a density of."""
     x = likelihood.build("gaussian", scale=NOISE, squash=False).observe(
-        data["image"], named_key(keys, "observe")
+        data["x"], named_key(keys, "observe")
     )
     return np.float64(x).reshape(-1, PIXELS)
 
@@ -94,18 +92,18 @@ def test_with_the_exact_posterior_every_bound_is_the_evidence(num_samples):
     np.testing.assert_allclose(bound(family, variables, data, k, num_samples), truth, atol=1e-4)
     # the same bound as the loss sees it
     term = elbo.importance_weighted(num_samples)
-    loss = jax.jit(lambda k: term(family.forward(variables, data, k, True)[0]))(k)
+    loss = jax.jit(lambda k: term(family.forward(variables, data, Call(True, k))[0]))(k)
     np.testing.assert_allclose(loss, -truth, atol=1e-4)
 
 
 def test_reconstruction_and_kl_are_the_evidence_in_expectation():
     family, variables = linear_gaussian()
     n = 8192
-    data, k = {"image": jnp.broadcast_to(batch(1)["image"], (n, *SHAPE))}, keys(n)
+    data, k = {"x": jnp.broadcast_to(batch(1)["x"], (n, *SHAPE))}, keys(n)
 
     @jax.jit
     def loss(k):
-        outputs, _ = family.forward(variables, data, k, True)
+        outputs, _ = family.forward(variables, data, Call(True, k))
         return elbo.reconstruction()(outputs) + elbo.kl()(outputs)
 
     negative = np.asarray(loss(k))
@@ -178,11 +176,11 @@ def vae(observation="gaussian", classes=0):
 
 def forward(family, variables, sign=1, train=False):
     """The outputs of four images that are arrays, and the new state."""
-    data = {"image": sign * images(4)["image"]}
+    data = {"x": sign * images(4)["x"]}
 
     @jax.jit
     def run(variables):
-        outputs, state = family.forward(variables, data, keys(4), train)
+        outputs, state = family.forward(variables, data, Call(train, keys(4)))
         return {
             **{k: v for k, v in outputs.items() if k != "keys" and not callable(v)},
             "state": state,
@@ -192,25 +190,8 @@ def forward(family, variables, sign=1, train=False):
 
 
 def images(n, label=True):
-    data = {
-        "image": jnp.float32(np.random.default_rng(1).integers(0, 256, (n, 4, 4, 1)) / 127.5 - 1)
-    }
+    data = {"x": jnp.float32(np.random.default_rng(1).integers(0, 256, (n, 4, 4, 1)) / 127.5 - 1)}
     return {**data, "label": jnp.arange(n) % 3} if label else data
-
-
-@pytest.mark.parametrize("classes", [0, 3])
-def test_sample_i_depends_on_its_key_and_label_alone(classes):
-    family, variables = vae(classes=classes)
-    k, label = keys(8), jnp.arange(8) % 3 if classes else None
-    draw = jax.jit(lambda k, label: family.sample(variables, k, label))
-    every = draw(k, label)
-    assert every.shape == (8, 4, 4, 1)
-    for part in (slice(2, 5), slice(6, 7)):
-        np.testing.assert_allclose(
-            draw(k[part], None if label is None else label[part]), every[part], atol=1e-5
-        )
-    if classes:
-        assert np.abs(draw(k, (label + 1) % 3) - every).max(axis=(1, 2, 3)).min() > 1e-4
 
 
 @pytest.mark.parametrize("observation", ["bernoulli", "gaussian", "discretized_logistic"])
@@ -223,10 +204,10 @@ def test_an_examples_losses_do_not_depend_on_its_batch(observation):
     @jax.jit
     def values(image, keys):
         return objective.evaluate(
-            rows, family.forward(variables, {"image": image}, keys, True)[0], len(image)
+            rows, family.forward(variables, {"x": image}, Call(True, keys))[0], len(image)
         )
 
-    data, k = images(8)["image"], keys(8)
+    data, k = images(8)["x"], keys(8)
     every, some = values(data, k), values(data[3:6], k[3:6])
     for name, value in every.items():
         np.testing.assert_allclose(some[name], value[3:6], rtol=1e-5)
@@ -244,23 +225,6 @@ def test_one_learned_scale_for_all_pixels():
     square = -2 * (np.asarray(outputs["log_likelihood"]) + 16 * 0.5 * np.log(2 * np.pi))
     change = wider["log_likelihood"] - outputs["log_likelihood"]
     np.testing.assert_allclose(change, 3 / 8 * square - 16 * np.log(2), rtol=1e-4)
-
-
-def test_a_conditional_model_needs_labels_in_training_and_in_sampling():
-    family, variables = vae(classes=3)
-    for call in (
-        lambda: family.forward(variables, images(2, label=False), keys(2), True),
-        lambda: family.sample(variables, keys(2)),
-        lambda: family.log_prob(variables, images(2, label=False), keys(2)),
-    ):
-        with pytest.raises(InputError, match="needs labels"):
-            call()
-
-
-def test_an_unconditional_model_refuses_labels():
-    family, variables = vae()
-    with pytest.raises(InputError, match="label"):
-        family.sample(variables, keys(2), jnp.zeros(2, jnp.int32))
 
 
 # VAE-GAN
@@ -284,12 +248,12 @@ def test_a_vae_gan_gives_all_that_its_terms_need():
     assert family.networks == ("encoder", "decoder", "critic") and set(variables["params"]) == set(
         family.networks
     )
-    names = set(objective.terms()) - {"denoising", "variational_bound"}
+    names = set(objective.TERMS) - {"denoising", "variational_bound"}
     rows = objective.build("m", {n: {} for n in sorted(names)})
 
     @jax.jit
     def run(data):
-        outputs, state = family.forward(variables, data, keys(4), True)
+        outputs, state = family.forward(variables, data, Call(True, keys(4)))
         scores = outputs["critic"](outputs["fake"]), outputs["fake_score"]
         return objective.evaluate(rows, outputs, 4), scores, state
 
@@ -311,7 +275,7 @@ def test_the_critic_judges_samples_of_the_prior_and_the_features_belong_to_the_r
     assert np.abs(a["reconstruction"] - b["reconstruction"]).max() > 1e-3
     # with equal images and reconstructions the feature distance is zero: the two use one critic
     same = {**a, "reconstruction_features": a["real_features"]}
-    np.testing.assert_array_equal(objective.terms()["feature"]()(same), 0.0)
+    np.testing.assert_array_equal(feature()(same), 0.0)
     features = [f.shape for f in a["reconstruction_features"]]
     assert features == [(4, 16), (4, 8)] == [f.shape for f in a["real_features"]]
 

@@ -10,21 +10,18 @@ import numpy as np
 import pytest
 
 from jaxgen import families
+from jaxgen.calls import Call
 from jaxgen.config import default
 from jaxgen.errors import InputError
-from jaxgen.families import base
 from jaxgen.losses import objective
+from tests.support import close, keys
 
 SHAPE, CLASSES = (4, 4, 1), 3
 
 
-def keys(n, seed=0):
-    return jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.arange(n))
-
-
 def images(n):
     image = np.random.default_rng(0).integers(0, 256, (n, *SHAPE)) / 127.5 - 1
-    return {"image": jnp.float32(image), "label": jnp.arange(n) % CLASSES}
+    return {"x": jnp.float32(image), "label": jnp.arange(n) % CLASSES}
 
 
 @functools.cache
@@ -60,7 +57,7 @@ def forward(family, variables, data, keys, train=True):
 
     @jax.jit
     def run(data, keys):
-        outputs, _ = family.forward(variables, data, keys, train)
+        outputs, _ = family.forward(variables, data, Call(train, keys))
         return {k: v for k, v in outputs.items() if k != "keys" and not callable(v)}
 
     return run(data, keys)
@@ -70,9 +67,9 @@ def forward(family, variables, data, keys, train=True):
 def test_outputs_are_the_papers(prediction):
     family, variables = model(prediction=prediction)
     n, total = 400, 20
-    data = {"image": jnp.broadcast_to(images(1)["image"], (n, *SHAPE))}
+    data = {"x": jnp.broadcast_to(images(1)["x"], (n, *SHAPE))}
     o = {k: np.float64(v) for k, v in forward(family, variables, data, keys(n)).items()}
-    x0 = np.float64(data["image"])
+    x0 = np.float64(data["x"])
     # times k/T, k = 1 .. T, all about equally often; alpha_bar by the product of Ho et al. 2020,
     # section 2
     k = o["time"] * total
@@ -98,7 +95,7 @@ def test_flow_matching_is_the_same_wiring():
     family, variables = model(schedule="rectified", prediction="velocity")
     data, n = images(256), 256
     o = {k: np.float64(v) for k, v in forward(family, variables, data, keys(n)).items()}
-    t, x0 = o["time"].reshape(-1, 1, 1, 1), np.float64(data["image"])
+    t, x0 = o["time"].reshape(-1, 1, 1, 1), np.float64(data["x"])
     assert (
         0 < o["time"].min() < 0.05
         and 0.95 < o["time"].max() < 1
@@ -117,7 +114,7 @@ def test_the_weight_of_noise_prediction_is_min_snr_over_snr():
 
     @jax.jit
     def values(data):
-        outputs, _ = family.forward(variables, data, keys(64), True)
+        outputs, _ = family.forward(variables, data, Call(True, keys(64)))
         return objective.evaluate(rows, outputs, 64), outputs["time"]
 
     losses, time = values(images(64))
@@ -139,12 +136,12 @@ def test_the_training_bound_estimates_the_evaluated_one():
     out = jax.tree.map(lambda p: 0.1 * p, denoiser["out"])
     variables = {"params": {"denoiser": {**denoiser, "out": out}}, "state": {}}
     n = 4000
-    data = {"image": jnp.broadcast_to(images(1)["image"], (n, *SHAPE))}
+    data = {"x": jnp.broadcast_to(images(1)["x"], (n, *SHAPE))}
 
     @jax.jit
     def both(data):
-        outputs, _ = family.forward(variables, data, keys(n), True)
-        log_prob = family.log_prob(variables, {"image": data["image"][:500]}, keys(500)).nats
+        outputs, _ = family.forward(variables, data, Call(True, keys(n)))
+        log_prob = family.log_prob(variables, {"x": data["x"][:500]}, keys(500)).nats
         return outputs["variational_bound"](), log_prob, outputs["x0_hat"]
 
     estimate, log_prob, x0_hat = map(np.asarray, both(data))
@@ -159,18 +156,6 @@ def test_log_prob_says_what_it_is():
     assert (value.kind, value.of, value.nats.shape) == ("lower bound", "uint8", (2,))
 
 
-@pytest.mark.parametrize("options", [{"eta": 0.0}, {"eta": 1.0, "guidance": 2.0}])
-def test_sample_i_depends_on_its_key_and_label_alone(options):
-    family, variables = model(classes=CLASSES, prediction="v", condition_dropout=0.1)
-    k, label = keys(8), jnp.arange(8) % CLASSES
-    draw = jax.jit(lambda k, label: family.sample(variables, k, label, steps=5, **options))
-    every = draw(k, label)
-    assert every.shape == (8, *SHAPE)
-    for part in (slice(2, 5), slice(6, 7)):
-        np.testing.assert_allclose(draw(k[part], label[part]), every[part], atol=1e-5)
-    assert np.abs(draw(k, (label + 1) % CLASSES) - every).max(axis=(1, 2, 3)).min() > 1e-4
-
-
 def test_guidance_is_linear_in_its_weight_from_the_null_class():
     """One step of x0 prediction from time 1 gives the guided prediction itself."""
     family, variables = model(classes=CLASSES, prediction="x0", condition_dropout=0.1)
@@ -178,7 +163,9 @@ def test_guidance_is_linear_in_its_weight_from_the_null_class():
 
     def draw(label=label, **options):
         options = {"steps": 1, "clip": False, **options}
-        return np.asarray(jax.jit(lambda k: family.sample(variables, k, label, **options))(keys(4)))
+        return np.asarray(
+            jax.jit(lambda k: family.sample(variables, k, {"label": label}, **options))(keys(4))
+        )
 
     null, conditional = draw(label=jnp.full(4, CLASSES)), draw()
     assert np.abs(null - conditional).max() > 1e-3
@@ -197,24 +184,6 @@ def test_clipping_bounds_the_sample():
         static_argnums=0,
     )
     assert np.abs(draw(True)).max() <= 1.0 + 1e-6 < np.abs(draw(False)).max()
-
-
-@pytest.mark.parametrize(
-    "options", [{"steps": 5, "eta": 0.0}, {"steps": 3}, {"steps": 4, "guidance": 2.0}]
-)
-def test_nfe_counts_the_networks_evaluations_exactly(options, monkeypatch):
-    family, variables = model(classes=CLASSES, condition_dropout=0.1)
-    evaluated, apply = [], base.apply_network
-
-    def counted(variables, name, module, x, *arguments, **keywords):
-        jax.debug.callback(lambda: evaluated.append(len(x)))
-        return apply(variables, name, module, x, *arguments, **keywords)
-
-    monkeypatch.setattr(base, "apply_network", counted)
-    family.sample(variables, keys(2), jnp.array([0, 1]), **options)
-    jax.effects_barrier()
-    assert sum(evaluated) == 2 * family.nfe(**options)
-    assert family.nfe() == family.sample_options["steps"]
 
 
 def test_a_trajectory_ends_in_the_sample():
@@ -236,7 +205,9 @@ def test_labels_are_dropped_at_their_rate_in_training_only():
     )["prediction"]
 
     def share_without_label(train):
-        a, b = (forward(family, variables, d, keys(n), train)["prediction"] for d in (data, other))
+        a, b = (
+            forward(family, variables, d, keys(n), train)["prediction"] for d in (data, other)
+        )
         without = np.abs(a - b).max((1, 2, 3)) == 0
         np.testing.assert_allclose(
             a[without], null[without], atol=1e-5
@@ -252,7 +223,7 @@ def test_labels_are_dropped_at_their_rate_in_training_only():
     [
         (
             lambda: model(classes=CLASSES)[0].sample(model(classes=CLASSES)[1], keys(2)),
-            "needs labels",
+            "conditioned on 'label'",
         ),
         (
             lambda: model()[0].sample(model()[1], keys(2), steps=2, guidance=2.0),
