@@ -76,7 +76,7 @@ def test_several_steps_need_the_memory_of_one(tiny):
     costs = []
     for longest in (1, 10):
         config = tiny("vae")
-        config.model.encoder.hidden = config.model.decoder.hidden = (512, 512)
+        config.model.encoder.hidden = config.model.decoder.hidden = (256, 256)
         config.train.steps_per_dispatch = longest
         system = Compiled("vae", "one device", config)
         system.run(1)
@@ -86,11 +86,13 @@ def test_several_steps_need_the_memory_of_one(tiny):
     assert costs[0].bytes > 3 * sum(x.nbytes for x in jax.tree.leaves(system.create().params))
 
 
-def test_streamed_batches_are_the_resident_ones(tiny, tmp_path):
+@pytest.mark.parametrize("count", [1, pytest.param(8, marks=pytest.mark.slow)])
+def test_streamed_batches_are_the_resident_ones(tiny, tmp_path, monkeypatch, count):
     """A run that streams is, bit by bit, the run that keeps its data on the device; also when it
     stops and goes on.
     """
-    finals = []
+    finals, devices = [], jax.devices()[:count]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
     for pipeline, stops in (("device", (5,)), ("stream", (2, 5))):
         config, workdir = tiny("gan"), str(tmp_path / pipeline)
         config.data.update(pipeline=pipeline, workers=0)
