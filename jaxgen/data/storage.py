@@ -82,7 +82,7 @@ def walk(top: str, skip: Collection[str] = ()) -> Found:
         return _listing(top, skip)
     found = Found({}, [])
     # folders to enter: how their files' names begin; where they and the links above really lie
-    entered = {top: ("", (os.path.realpath(top),))}
+    entered: dict[str, tuple[str, tuple[str, ...]]] = {top: ("", (os.path.realpath(top),))}
     for folder, inner, files in os.walk(top, onerror=_fail, followlinks=True):
         prefix, above = entered.pop(folder)
         for name in inner:
