@@ -156,9 +156,7 @@ def _find(root: str, prefixes: dict[str, str]) -> _Found:
     if kinds:
         notices.append(", ".join([*kinds[:6], *(["..."] if len(kinds) > 6 else [])]))
     if links:
-        notices.append(
-            f"{', '.join(links[:3])} (links that lead nowhere, or to folders that are read anyway)"
-        )
+        notices.append(f"{', '.join(links[:3])} (links to folders that are read anyway)")
     return _Found(
         images={name: path for name, path in files.items() if _suffix(name) in _SUFFIXES},
         metadata={name: path for name, path in files.items() if _is_metadata(name)},

@@ -17,6 +17,7 @@ from jaxgen.data import (
     to_uint8,
 )
 from jaxgen.errors import InputError
+from tests.support import close
 
 
 def numbered(size):
@@ -161,7 +162,7 @@ def test_scaling_and_its_inverse_on_all_256_values(compile):
         {"image": values, "label": np.zeros(1, np.int32)}
     )
     assert scaled["image"].dtype == jnp.float32 and scaled["label"].tolist() == [0]
-    np.testing.assert_allclose(scaled["image"], values / 127.5 - 1, atol=1e-6)
+    close(scaled["image"], values / 127.5 - 1)
     assert np.array_equal(compile(to_uint8)(scaled["image"]), values)
 
 
