@@ -151,14 +151,12 @@ def _find(root: str, prefixes: dict[str, str]) -> _Found:
         # metadata in the root may be about any split, metadata farther down is about its neighbours
         known = {*beside, *(name for name in others if _is_metadata(name) and "/" in name)}
         files |= {name: path for name, path in others.items() if name not in known}
-    kinds = Counter(_suffix(name) for name in files if not _is_metadata(name))
-    kinds = [f"{n} {kind}" for kind, n in kinds.most_common() if kind not in _KNOWN]
+    counts = Counter(_suffix(name) for name in files if not _is_metadata(name))
+    kinds = [f"{n} {kind}" for kind, n in counts.most_common() if kind not in _KNOWN]
     if kinds:
         notices.append(", ".join([*kinds[:6], *(["..."] if len(kinds) > 6 else [])]))
     if links:
-        notices.append(
-            f"{', '.join(links[:3])} (links that lead nowhere, or to folders that are read anyway)"
-        )
+        notices.append(f"{', '.join(links[:3])} (links to folders that are read anyway)")
     return _Found(
         images={name: path for name, path in files.items() if _suffix(name) in _SUFFIXES},
         metadata={name: path for name, path in files.items() if _is_metadata(name)},

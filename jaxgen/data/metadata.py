@@ -82,7 +82,7 @@ def _csv(file: str, text: str) -> Iterator[tuple[int, Any]]:
                     f"{len(header)}; a text with commas belongs in quotes"
                 )
             else:
-                row = {name: field or None for name, field in zip(header, line)}
+                row: dict[str, Any] = {name: field or None for name, field in zip(header, line)}
                 table.append(
                     (lines.line_num, {**row, "file_name": line[header.index("file_name")]})
                 )

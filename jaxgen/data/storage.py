@@ -5,7 +5,7 @@ from collections.abc import Collection
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from jaxgen.errors import InputError
+from jaxgen.errors import InputError, RetryError
 
 # beside names that begin with a dot
 _HIDDEN = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
@@ -14,7 +14,7 @@ _HIDDEN |= {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 
 class Found(NamedTuple):
     """files: {name from the top: path}. links: names of links that were not followed, since they
-    lead nowhere or to a folder that the walk comes by anyway.
+    lead to a folder that the walk comes by anyway.
     """
 
     files: dict[str, str]
@@ -47,23 +47,31 @@ def is_file(path: str) -> bool:
 
 
 def content(file: str) -> bytes:
-    """What is in a file. Raises InputError where it cannot be read."""
-    if is_remote(file):
-        with reachable(file):
+    """What is in a file. Raises InputError where it cannot be read, and RetryError where a bucket
+    has trouble that may pass.
+    """
+    try:
+        if is_remote(file):
             system, inside = _bucket(file)
             return system.cat_file(inside)
-    try:
         with open(file, "rb") as stream:
             return stream.read()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
+    except InputError:
+        raise
+    except Exception as error:
+        why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        lasting = not is_remote(file) or isinstance(error, FileNotFoundError)
+        kind = InputError if lasting else RetryError
+        raise kind(f"{file}: cannot be read ({why or type(error).__name__})") from error
 
 
 def folders(top: str) -> list[str] | None:
     """The names of the folders in a folder; None: it is not there."""
     if not is_remote(top):
-        names = os.listdir(top) if os.path.isdir(top) else None
-        return names and [name for name in names if os.path.isdir(os.path.join(top, name))]
+        if not os.path.isdir(top):
+            return None
+        with os.scandir(top) as entries:
+            return [entry.name for entry in entries if entry.is_dir()]
     system, inside = _bucket(top)
     if not system.isdir(inside):
         return None
@@ -82,7 +90,7 @@ def walk(top: str, skip: Collection[str] = ()) -> Found:
         return _listing(top, skip)
     found = Found({}, [])
     # folders to enter: how their files' names begin; where they and the links above really lie
-    entered = {top: ("", (os.path.realpath(top),))}
+    entered: dict[str, tuple[str, tuple[str, ...]]] = {top: ("", (os.path.realpath(top),))}
     for folder, inner, files in os.walk(top, onerror=_fail, followlinks=True):
         prefix, above = entered.pop(folder)
         for name in inner:
@@ -101,11 +109,8 @@ def walk(top: str, skip: Collection[str] = ()) -> Found:
         # `os.walk` enters what is left of this list
         inner[:] = [name for name in inner if os.path.join(folder, name) in entered]
         for name in files:
-            path = os.path.join(folder, name)
-            if os.path.islink(path) and not os.path.exists(path):
-                found.links.append(prefix + name)
-            elif not _hidden(name):
-                found.files[prefix + name] = path
+            if not _hidden(name):
+                found.files[prefix + name] = os.path.join(folder, name)
     return found
 
 

@@ -44,8 +44,8 @@ def open_tfds(name: str, asked: Asked) -> Reader:
         raise InputError(f"{source}: has no feature 'image', only {', '.join(features)}")
     image = features["image"]
     shape, dtype = image.shape, np.dtype(image.np_dtype)
-    if asked.resize != "none" and len(shape) == 3:
-        shape = tuple(asked.shape)
+    if asked.resize != "none" and asked.shape and len(shape) == 3:
+        shape = asked.shape
     if (
         None in shape
         or len(shape) != 3
@@ -96,7 +96,7 @@ def _read(
             labels[chunk] = [feature["label"].int64_list.value[0] for feature in features]
 
     in_chunks(fill, len(indices))
-    columns = {"image": images, "label": labels}
+    columns: Columns = {"image": images, "label": labels}
     return {name: columns[name] for name in columns if name in names}
 
 
