@@ -1,0 +1,293 @@
+"""Paths: on this machine or, as URLs such as gs://bucket/run and s3://bucket/run, in a bucket.
+
+Buckets are reached through fsspec, whose packages know the credentials: gcsfs for gs://, s3fs for
+s3://, both in `jaxgen[buckets]`. Every function here takes both kinds of paths, and what goes wrong
+in a bucket is an OSError that names the path, as on a disk."""
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+from jaxgen.errors import InputError
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_PROBE = ".jaxgen_writable"
+MARK = "commit_success.txt"  # orbax's last file of a checkpoint; written last, read first
+
+
+def is_remote(path: str) -> bool:
+    """Whether `path` is a URL."""
+    return bool(_URL.match(path))
+
+
+def expand(path: str) -> str:
+    """`path` with ~ as the user's folder; URLs without a slash at their end."""
+    path = os.fspath(path)
+    return path.rstrip("/") if is_remote(path) else os.path.expanduser(path)
+
+
+def absolute(path: str) -> str:
+    """`path` from the root of the disk; a URL is one already."""
+    return expand(path) if is_remote(path) else os.path.abspath(expand(path))
+
+
+def folder_of(path: str) -> str:
+    """The folder that `path` lies in."""
+    return os.path.dirname(absolute(path))
+
+
+@contextlib.contextmanager
+def _errors(path: str) -> Iterator[None]:
+    """Whatever a bucket's client raises becomes an OSError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
+    except InputError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise OSError(None, text, path) from error
+
+
+def _bucket(path: str) -> tuple[Any, str]:
+    """(fsspec's file system, path in it). Raises InputError for a scheme that it does not know."""
+    import logging
+
+    import fsspec
+
+    logging.getLogger("gcsfs").setLevel(logging.ERROR)  # it warns at every call
+    try:
+        # a listing kept from before would miss what other processes have written since
+        return fsspec.core.url_to_fs(path, use_listings_cache=False)
+    except ImportError as error:
+        raise InputError(f"{path} needs a package: pip install 'jaxgen[buckets]' ({error})") from None
+    except ValueError:
+        scheme = path.partition(":")[0]
+        raise InputError(
+            f"{path}: there is no file system for {scheme}://; give a local path, gs:// or s3://"
+        ) from None
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file or folder."""
+    if not is_remote(path):
+        return os.path.exists(path)
+    with _errors(path):
+        system, inside = _bucket(path)
+        return system.exists(inside)
+
+
+def isdir(path: str) -> bool:
+    """Whether there is a folder; in a bucket, whether anything lies under the path."""
+    if not is_remote(path):
+        return os.path.isdir(path)
+    with _errors(path):
+        system, inside = _bucket(path)
+        return system.isdir(inside)
+
+
+def listdir(path: str) -> list[str]:
+    """The names in a folder, in order; none where there is no folder."""
+    if not isdir(path):
+        return []
+    if not is_remote(path):
+        return sorted(os.listdir(path))
+    with _errors(path):
+        system, inside = _bucket(path)
+        names = (os.path.basename(name.rstrip("/")) for name in system.ls(inside, detail=False))
+        return sorted({name for name in names if name})
+
+
+def read(path: str) -> bytes:
+    """All bytes of a file. Raises FileNotFoundError where there is none."""
+    if not is_remote(path):
+        with open(path, "rb") as file:
+            return file.read()
+    with _errors(path):
+        system, inside = _bucket(path)
+        return system.cat_file(inside)
+
+
+def makedirs(path: str) -> None:
+    """Make a folder with all above it; a bucket needs none."""
+    if not is_remote(path):
+        os.makedirs(path, exist_ok=True)
+
+
+def remove(path: str) -> None:
+    """Remove a file, or a folder with all in it, where it exists."""
+    if not is_remote(path):
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
+        return
+    with _errors(path), contextlib.suppress(FileNotFoundError):
+        system, inside = _bucket(path)
+        system.rm(inside, recursive=True)
+
+
+def move(old: str, new: str) -> None:
+    """Move a file or folder, in place of what was there."""
+    remove(new)
+    makedirs(folder_of(new))
+    if not is_remote(old):
+        shutil.move(old, new)
+        return
+    with _errors(old):
+        system, inside = _bucket(old)
+        system.mv(inside, _bucket(new)[1], recursive=True)
+
+
+def replace(path: str, content: bytes | str | Callable[[BinaryIO], Any]) -> None:
+    """Write a whole file, or leave the earlier one as it is.
+
+    content: the bytes, a text, or a function that writes them into an open file. On a disk they
+    are written beside the target, which then changes its place in one step; in a bucket an object
+    appears when it is complete. Raises OSError with the path as its file name.
+    """
+    if isinstance(content, str):
+        content = content.encode()
+    if is_remote(path):
+        if callable(content):
+            buffer = io.BytesIO()
+            content(buffer)
+            content = buffer.getvalue()
+        with _errors(path):
+            system, inside = _bucket(path)
+            system.pipe_file(inside, content)
+        return
+    target = os.path.realpath(path)  # a link stays one
+    makedirs(os.path.dirname(target))
+    special = os.path.exists(target) and not os.path.isfile(target)  # such as /dev/stdout
+    place = target if special else f"{target}.{os.getpid()}.tmp"
+    try:
+        with open(place, "wb") as file:
+            content(file) if callable(content) else file.write(content)
+            file.flush()
+            if not special:
+                os.fsync(file.fileno())  # else a power cut could leave an empty file
+        if not special:
+            os.replace(place, target)
+    except BaseException as error:
+        if not special:
+            with contextlib.suppress(OSError):
+                os.remove(place)
+        if isinstance(error, OSError):
+            error.filename = path
+        raise
+
+
+def writable(path: str) -> str:
+    """`expand`ed path of a file that can be written later, tried now; makes its folder.
+
+    Raises InputError where it could not: before the work, not after it.
+    """
+    path = expand(path)
+    try:
+        if is_remote(path):
+            folder = folder_of(path)
+            with _errors(path):
+                system, inside = _bucket(folder)
+                system.pipe_file(f"{inside}/{_PROBE}", b"")
+                with contextlib.suppress(Exception):  # one may be allowed to write and not to remove
+                    system.rm_file(f"{inside}/{_PROBE}")
+            return path
+        folder = folder_of(path)
+        makedirs(folder)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise InputError(f"{path} cannot be written: {why}") from error
+    if os.path.isdir(path):
+        raise InputError(f"{path} cannot be written: it is a folder")
+    if not os.access(path if os.path.exists(path) else folder, os.W_OK) or not os.access(
+        folder, os.X_OK
+    ):
+        raise InputError(f"{path} cannot be written: no permission to write in {folder}")
+    return path
+
+
+def writable_folder(path: str) -> str:
+    """`expand`ed path of a folder that files can be written into, made now.
+
+    Raises InputError where they could not."""
+    path = expand(path)
+    writable(os.path.join(path, _PROBE))
+    return path
+
+
+def upload(folder: str, url: str) -> None:
+    """Copy a local folder into a bucket, `MARK` at its top after everything else."""
+    with _errors(url):
+        system, inside = _bucket(url)
+        names = [
+            os.path.relpath(os.path.join(top, name), folder)
+            for top, _, files in os.walk(folder)
+            for name in files
+        ]
+        for name in sorted(names, key=lambda name: name == MARK):
+            system.put_file(os.path.join(folder, name), f"{inside}/{name}")
+
+
+def download(url: str, folder: str) -> None:
+    """Copy a folder or a file of a bucket into the local `folder`, which is made."""
+    with _errors(url):
+        system, inside = _bucket(url)
+        found = system.find(inside)
+        if not found:
+            raise FileNotFoundError(None, "No such file or folder", url)
+        for each in found:
+            name = os.path.relpath(each, inside) if each != inside else os.path.basename(each)
+            place = os.path.join(folder, name)
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            system.get_file(each, place)
+
+
+def cache() -> str:
+    """Where what can be made again is kept: $JAXGEN_CACHE, or jaxgen in the user's cache."""
+    return expand(
+        os.environ.get("JAXGEN_CACHE")
+        or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "jaxgen")
+    )
+
+
+def fetched(path: str) -> str:
+    """A local path with the same content: `path` itself, or a copy of what the URL names.
+
+    Copies are kept in `cache()`/fetched under a digest of names, sizes and versions, so that what
+    has changed in the bucket is copied anew. Raises FileNotFoundError where there is nothing."""
+    if not is_remote(path):
+        return expand(path)
+    path = expand(path)
+    with _errors(path):
+        system, inside = _bucket(path)
+        found = system.find(inside, detail=True)
+    if not found:
+        raise FileNotFoundError(None, "No such file or folder", path)
+    versions = [
+        (name, info.get("size"), str(info.get("ETag") or info.get("etag") or info.get("mtime")))
+        for name, info in sorted(found.items())
+    ]
+    digest = hashlib.sha256(repr((path, versions)).encode()).hexdigest()[:32]
+    place = os.path.join(cache(), "fetched", digest)
+    name = os.path.basename(path)
+    if not os.path.isdir(place):
+        makedirs(os.path.dirname(place))
+        partial = tempfile.mkdtemp(dir=os.path.dirname(place))
+        try:
+            single = list(found) == [inside]
+            download(path, partial if single else os.path.join(partial, name))
+            with contextlib.suppress(OSError):  # another process was faster
+                os.rename(partial, place)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return os.path.join(place, name)
