@@ -17,18 +17,33 @@ from typing import Any, BinaryIO
 from jaxgen.errors import InputError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SQUASHED = re.compile(r"(gs|s3|az|abfs|hf|https?):/(?!/)")  # what pathlib makes of a URL
 _PROBE = ".jaxgen_writable"
 MARK = "commit_success.txt"  # orbax's last file of a checkpoint; written last, read first
 
 
 def is_remote(path: str) -> bool:
     """Whether `path` is a URL."""
-    return bool(_URL.match(path))
+    return bool(_URL.match(os.fspath(path)))
 
 
 def expand(path: str) -> str:
-    """`path` with ~ as the user's folder; URLs without a slash at their end."""
+    """`path` with ~ as the user's folder; URLs without a slash at their end.
+
+    Raises InputError for what can be no path: a URL of one slash, and letters that the locale does
+    not know, which others could not open."""
     path = os.fspath(path)
+    if _SQUASHED.match(path):
+        raise InputError(
+            f"{path} is neither a path nor a URL: write {path.replace(':/', '://', 1)}"
+        )
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = path.encode(errors="backslashreplace").decode()
+        raise InputError(
+            f"{shown} has letters that the locale does not know: set LC_ALL=C.UTF-8"
+        ) from None
     return path.rstrip("/") if is_remote(path) else os.path.expanduser(path)
 
 
@@ -68,7 +83,9 @@ def _bucket(path: str) -> tuple[Any, str]:
         # a listing kept from before would miss what other processes have written since
         return fsspec.core.url_to_fs(path, use_listings_cache=False)
     except ImportError as error:
-        raise InputError(f"{path} needs a package: pip install 'jaxgen[buckets]' ({error})") from None
+        raise InputError(
+            f"{path} needs a package: pip install 'jaxgen[buckets]' ({error})"
+        ) from None
     except ValueError:
         scheme = path.partition(":")[0]
         raise InputError(
@@ -199,7 +216,9 @@ def writable(path: str) -> str:
             with _errors(path):
                 system, inside = _bucket(folder)
                 system.pipe_file(f"{inside}/{_PROBE}", b"")
-                with contextlib.suppress(Exception):  # one may be allowed to write and not to remove
+                with contextlib.suppress(
+                    Exception
+                ):  # one may be allowed to write and not to remove
                     system.rm_file(f"{inside}/{_PROBE}")
             return path
         folder = folder_of(path)
