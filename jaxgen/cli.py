@@ -15,14 +15,13 @@ import math
 import os
 import re
 import sys
-import traceback
 import warnings
 from collections.abc import Callable
 
 from absl import flags
 
 import jaxgen
-from jaxgen import arguments
+from jaxgen import arguments, console, files, troubles
 from jaxgen.errors import InputError, RetryError, nearest
 
 
@@ -102,10 +101,10 @@ def sample(values: flags.FlagValues) -> int:
         num, run.config.data.num_classes if run.config.conditional else 0, values.label
     )
     draw = sampler(run.family, _sampling_options(values, run))
-    out = os.path.expanduser(
-        values.out or os.path.join(values.workdir, "samples", f"seed_{values.seed}")
-    )
-    _check_folder(out)
+    out = values.out or os.path.join(values.workdir, "samples", f"seed_{values.seed}")
+    stem, extension = os.path.splitext(out)
+    stem = stem if extension in (".png", ".npz") else out
+    places = files.writable(f"{stem}.png"), files.writable(f"{stem}.npz")
     with logging.progress_bar(num, 0, "samples", values.progress, unit="image") as bar:
         images = generate(
             draw,
@@ -116,13 +115,10 @@ def sample(values: flags.FlagValues) -> int:
             labels=labels,
             progress=bar.update,
         )
-    stem, extension = os.path.splitext(out)
-    stem = stem if extension in (".png", ".npz") else out
-    logging.write_png(f"{stem}.png", images[:1024])
-    np.savez_compressed(
-        f"{stem}.npz", arr_0=images, **({} if labels is None else {"arr_1": labels})
-    )
-    print(f"{num} samples of step {run.step}: {stem}.png {stem}.npz")
+    arrays = dict(arr_0=images, **({} if labels is None else {"arr_1": labels}))
+    logging.write_png(places[0], images[:1024])
+    files.replace(places[1], lambda file: np.savez_compressed(file, **arrays))
+    print(f"{num} samples of step {run.step}: {' '.join(places)}")
     return 0
 
 
@@ -293,17 +289,6 @@ def _prepare_jax() -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
-def _missing(package: str) -> str:
-    """What to do about a package that is not there."""
-    name = {"PIL": "pillow", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn"}.get(
-        package, package
-    )
-    extra = {"array_record": "data", "tensorflow_datasets": "data", "grain": "data"}.get(package)
-    return f"the package {name} is missing: pip install " + (
-        f"'jaxgen[{extra}]'" if extra else name
-    )
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     line = sys.argv[1:] if argv is None else argv
@@ -313,7 +298,7 @@ def main(argv: list[str] | None = None) -> int:
     if line[0] == "--version":
         print(f"jaxgen {jaxgen.__version__}")
         return 0
-    command, rest, code = line[0], line[1:], 2
+    command, rest = line[0], line[1:]
     try:
         if command not in COMMANDS:
             raise InputError(f"no command '{command}': {nearest(command, COMMANDS)}")
@@ -323,39 +308,11 @@ def main(argv: list[str] | None = None) -> int:
             print(_help(command, values))
             return 0
         return COMMANDS[command](values)
-    except RetryError as error:
-        message, code = error, os.EX_TEMPFAIL
-    except InputError as error:
-        message = error
-    except ModuleNotFoundError as error:
-        package = (error.name or "").split(".")[0]
-        if package == "jaxgen":
-            raise
-        message = _missing(package)
-    except BrokenPipeError:  # the reader of our output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        message = f"{error.strerror or error}: {error.filename or 'while writing'}"
-        code = (
-            os.EX_TEMPFAIL
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
-            else 2
-        )
     except KeyboardInterrupt:
-        print("jaxgen: interrupted", file=sys.stderr)
+        console.say_interrupted()
         return 130
+    except Exception as error:
+        if (message := troubles.explained(error)) is None:
+            raise
     print(f"jaxgen: error: {' '.join(str(message).split())}", file=sys.stderr)
-    return code
-
-
-def run() -> None:
-    """Entry point of the installed script."""
-    try:
-        code = main()
-    except Exception:
-        traceback.print_exc()
-        code = 1
-    if "jaxgen.distributed" in sys.modules:
-        code = sys.modules["jaxgen.distributed"].leave(code)
-    sys.exit(code)
+    return os.EX_TEMPFAIL if isinstance(message, RetryError) else 2

@@ -13,6 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
+from jaxgen import files
 from jaxgen.errors import InputError, nearest
 
 # Fields that a resumed run may change: they do not alter what the finished steps computed.
@@ -219,10 +220,9 @@ def read(workdir: str) -> ConfigDict:
     """The config saved in a run's folder. Raises InputError when there is none."""
     path = os.path.join(workdir, "config.json")
     try:
-        with open(path) as file:
-            config = from_json(file.read())
-            _fill(config, default())
-            return config
+        config = from_json(files.read(path).decode())
+        _fill(config, default())
+        return config
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist: {workdir} is not the --workdir of a run"
@@ -242,15 +242,7 @@ def _fill(config: ConfigDict, reference: ConfigDict) -> None:
 
 def write(config: ConfigDict, workdir: str) -> None:
     """Save the config beside its run, atomically."""
-    os.makedirs(workdir, exist_ok=True)
-    path = os.path.join(workdir, "config.json")
-    with open(f"{path}.tmp", "w") as file:
-        file.write(to_json(config) + "\n")
-        file.flush()
-        os.fsync(
-            file.fileno()
-        )  # else a power cut could leave an empty file under the new name, and no resuming
-    os.replace(f"{path}.tmp", path)
+    files.replace(os.path.join(workdir, "config.json"), to_json(config) + "\n")
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

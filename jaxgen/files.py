@@ -5,6 +5,7 @@ s3://, both in `jaxgen[buckets]`. Every function here takes both kinds of paths,
 in a bucket is an OSError that names the path, as on a disk."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -69,7 +70,7 @@ def _errors(path: str) -> Iterator[None]:
         raise
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        raise OSError(None, text, path) from error
+        raise OSError(errno.EIO, text, path) from error
 
 
 def _bucket(path: str) -> tuple[Any, str]:
@@ -263,7 +264,7 @@ def download(url: str, folder: str) -> None:
         system, inside = _bucket(url)
         found = system.find(inside)
         if not found:
-            raise FileNotFoundError(None, "No such file or folder", url)
+            raise FileNotFoundError(errno.ENOENT, "No such file or folder", url)
         for each in found:
             name = os.path.relpath(each, inside) if each != inside else os.path.basename(each)
             place = os.path.join(folder, name)
@@ -291,7 +292,7 @@ def fetched(path: str) -> str:
         system, inside = _bucket(path)
         found = system.find(inside, detail=True)
     if not found:
-        raise FileNotFoundError(None, "No such file or folder", path)
+        raise FileNotFoundError(errno.ENOENT, "No such file or folder", path)
     versions = [
         (name, info.get("size"), str(info.get("ETag") or info.get("etag") or info.get("mtime")))
         for name, info in sorted(found.items())

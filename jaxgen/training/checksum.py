@@ -1,5 +1,6 @@
-"""A checksum of every array of a state, computed where the array lies: orbax does not notice changed
-bytes inside an array."""
+"""A checksum of every array of a state, computed where the array lies.
+
+Orbax does not notice changed bytes inside an array."""
 
 import jax
 import jax.numpy as jnp

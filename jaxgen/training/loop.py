@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import config as config_lib
-from jaxgen import data, distributed, families, programs
+from jaxgen import data, distributed, families, files, programs, troubles
 from jaxgen.data import order
 from jaxgen.errors import InputError, RetryError, call_with_options, nearest
 from jaxgen.losses import objective
@@ -153,13 +153,7 @@ def check_same_run(config, workdir: str, report: Callable[[str], None]) -> None:
 
 def make_folder(workdir: str) -> None:
     """Create the run's folder; raises InputError where that cannot be."""
-    try:
-        os.makedirs(workdir, exist_ok=True)
-    except OSError as error:
-        why = "it is a file" if os.path.isfile(workdir) else error.strerror
-        raise InputError(f"{workdir} cannot be the folder of a run: {why}") from error
-    if not os.access(workdir, os.W_OK | os.X_OK):
-        raise InputError(f"{workdir} cannot be the folder of a run: no permission to write in it")
+    files.writable_folder(workdir)
 
 
 def check_best(config, players: dict[str, Player]) -> None:
@@ -195,6 +189,10 @@ def write_errors(workdir: str, checkpoints: checkpoint.Checkpoints) -> Iterator[
         raise RetryError(
             f"could not write to {where} ({why}); {checkpoints.last_good()}"
         ) from error
+    except (RuntimeError, MemoryError) as error:
+        if known := troubles.explained(error, checkpoints.last_good()):
+            raise known from error
+        raise
 
 
 def overview(state: TrainState) -> str:

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from jaxgen import distributed, files
+from jaxgen import distributed, files, troubles
 from jaxgen.errors import InputError, RetryError
 from jaxgen.training import strays
 from jaxgen.training.checksum import inspect
@@ -118,10 +118,6 @@ def _read(place: str, step: int, like: TrainState) -> TrainState:
     return like._replace(**tree)
 
 
-def _lacks_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
-
-
 def newest_readable(
     folder: str, like: TrainState, step: int | None = None
 ) -> tuple[TrainState | None, dict[int, str]]:
@@ -143,7 +139,7 @@ def newest_readable(
                 try:
                     return _read(place, each, like), damaged
                 except Exception as error:
-                    if _lacks_memory(error):
+                    if troubles.is_memory(error):
                         raise
                     damaged[each] = one_line(error)
             gc.collect()  # so that what it left behind speaks now
@@ -151,8 +147,8 @@ def newest_readable(
         return None, damaged
     newest, reason = next(iter(damaged.items()))
     raise InputError(
-        f"no checkpoint in {folder} can be read ({len(damaged)} tried; step {newest}: {reason}); if "
-        "the code has changed, go back to what it was, else start afresh in another --workdir"
+        f"no checkpoint in {folder} can be read ({len(damaged)} tried; step {newest}: {reason}); "
+        "if the code has changed, go back to what it was, else start afresh in another --workdir"
     )
 
 

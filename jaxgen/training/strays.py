@@ -16,7 +16,7 @@ _THEIRS = ("/orbax/", "/tensorstore/")
 
 
 def is_stray(error: BaseException | None, about: object = "") -> bool:
-    """Whether `error` comes out of orbax, by the files that it passed, or is `about` a task of it."""
+    """Whether `error` passed through orbax's files, or `about` names one of its tasks."""
     seen = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
