@@ -21,7 +21,7 @@ from collections.abc import Callable
 from absl import flags
 
 import jaxgen
-from jaxgen import arguments, console, files, troubles
+from jaxgen import arguments, files, troubles
 from jaxgen.errors import InputError, RetryError, nearest
 
 
@@ -309,7 +309,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         return COMMANDS[command](values)
     except KeyboardInterrupt:
-        console.say_interrupted()
+        print("jaxgen: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
         if (message := troubles.explained(error)) is None:

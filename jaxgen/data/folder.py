@@ -12,6 +12,7 @@ import numpy as np
 from jaxgen.data.png import decode_plain
 from jaxgen.data.reader import Examples, Reader, in_chunks
 from jaxgen.errors import InputError
+from jaxgen.files import fetched
 
 _SPLITS = ("train", "validation", "test")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -45,7 +46,7 @@ def open_folder(path: str, image_shape: Sequence[int] | None) -> Reader:
       image that cannot be decoded
         or has another size (named).
     """
-    root = Path(path).expanduser()
+    root = Path(fetched(path))
     if not root.is_dir():
         raise InputError(f"folder:{path}: there is no such folder")
     folders = {name: root / name for name in _SPLITS if (root / name).is_dir()} or {"train": root}

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxgen.data.reader import Examples, Reader, take
 from jaxgen.errors import InputError
+from jaxgen.files import fetched
 
 
 def open_npz(path: str) -> Reader:
@@ -28,7 +29,7 @@ def open_npz(path: str) -> Reader:
     Raises:
       InputError: a missing or damaged file, other names, and arrays of another kind or shape.
     """
-    file = Path(path).expanduser()
+    file = Path(fetched(path))
     if not file.is_file():
         raise InputError(f"npz:{path}: there is no such file")
     archive = _Archive(file)

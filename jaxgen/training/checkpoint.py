@@ -6,7 +6,6 @@ and each checkpoint is copied when it is complete."""
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -51,28 +50,27 @@ class _Writer:
     def __init__(self, folder: str, kept: Callable[[list[int]], set[int]]):
         import orbax.checkpoint as ocp
 
+        native = restore.native(folder)
+        if not native and jax.process_count() > 1:
+            raise InputError(
+                f"several processes cannot keep checkpoints in {folder}: give a --workdir in gs:// "
+                "or on a disk that they share"
+            )
         self.folder, self.kept = folder, kept
-        self.staging: tempfile.TemporaryDirectory | None = None
+        self.staging: str | None = None
         self.copied: Future[None] | None = None
-        if not restore.native(folder):
-            if jax.process_count() > 1:
-                raise InputError(
-                    f"several processes cannot keep checkpoints in {folder}: give a --workdir in "
-                    "gs:// or on a disk that they share"
-                )
-            self.staging = tempfile.TemporaryDirectory(prefix="jaxgen-")
-            self.pool = ThreadPoolExecutor(1)
-        self.quiet = contextlib.ExitStack()
-        self.quiet.enter_context(strays.dropped())
+        self.scope = contextlib.ExitStack()
+        self.scope.enter_context(strays.dropped())
+        if not native:
+            self.staging = self.scope.enter_context(files.temporary())
+            self.pool = self.scope.enter_context(ThreadPoolExecutor(1))
         options = ocp.CheckpointManagerOptions(
             # a copy is finished before the next checkpoint begins
             preservation_policy=_policy((lambda steps: {steps[-1]}) if self.staging else kept),
             enable_async_checkpointing=True,
             cleanup_tmp_directories=True,
         )
-        self.manager = ocp.CheckpointManager(
-            self.staging.name if self.staging else folder, options=options
-        )
+        self.manager = ocp.CheckpointManager(self.staging or folder, options=options)
 
     def save(self, step: int, tree: dict[str, Any]) -> None:
         """Start to write `tree`; raises what went wrong with the one before."""
@@ -87,9 +85,7 @@ class _Writer:
 
     def _copy(self, step: int) -> None:
         self.manager.wait_until_finished()
-        files.upload(
-            os.path.join(self.staging.name, str(step)), os.path.join(self.folder, str(step))
-        )
+        files.upload(os.path.join(self.staging, str(step)), os.path.join(self.folder, str(step)))
         steps = steps_in(self.folder)
         for old in sorted({*steps} - self.kept(steps)):
             place = os.path.join(self.folder, str(old))
@@ -108,14 +104,11 @@ class _Writer:
 
     def close(self) -> None:
         """Wait, and let go."""
-        with self.quiet:
+        with self.scope:
             try:
                 self.wait()
             finally:
                 self.manager.close()
-                if self.staging:
-                    self.pool.shutdown()
-                    self.staging.cleanup()
 
 
 class Checkpoints:

@@ -2,12 +2,12 @@
 bar.
 """
 
+import contextlib
 import json
 import logging
 import math
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -172,8 +172,8 @@ def open_log(workdir: str, step: int) -> Log:
 
     EventsWriter, Event, SessionLog, summary = _tensorboard()
     kept = "".join(_line(row) for row in read_metrics(workdir) if row["step"] <= step)
-    copy = tempfile.TemporaryDirectory(prefix="jaxgen-") if files.is_remote(workdir) else None
-    folder = copy.name if copy else workdir
+    scope, remote = contextlib.ExitStack(), files.is_remote(workdir)
+    folder = scope.enter_context(files.temporary()) if remote else workdir
     files.makedirs(os.path.join(folder, "tensorboard"))
     for place in dict.fromkeys((workdir, folder)):
         files.replace(os.path.join(place, "metrics.jsonl"), kept)
@@ -194,7 +194,7 @@ def open_log(workdir: str, step: int) -> Log:
     def flush():
         nonlocal flushed
         board.flush()
-        if copy:
+        if remote:
             files.upload(folder, workdir)
         flushed = time.monotonic()
 
@@ -213,8 +213,8 @@ def open_log(workdir: str, step: int) -> Log:
     def close():
         file.close()
         board.close()
-        if copy:
-            with copy:
+        with scope:
+            if remote:
                 files.upload(folder, workdir)
 
     return Log(scalars, images, flush, close)

@@ -5,7 +5,6 @@ import gc
 import json
 import os
 import re
-import tempfile
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -76,7 +75,7 @@ def _local(folder: str, step: int) -> Iterator[str]:
     if native(folder):
         yield os.path.join(folder, str(step))
         return
-    with tempfile.TemporaryDirectory(prefix="jaxgen-") as copy:
+    with files.temporary() as copy:
         try:
             files.download(os.path.join(folder, str(step)), copy)
         except OSError as error:  # of the network, not of the checkpoint
