@@ -41,14 +41,14 @@ def prepare() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     for name in ("stdout", "stderr"):
-        if (stream := getattr(sys, name)) is not None:
-            stream.reconfigure(errors="backslashreplace")
-            setattr(sys, name, Patient(stream))
+        stream = getattr(sys, name) or open(os.devnull, "w")
+        stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, Patient(stream))
 
 
 def finish() -> None:
     """Write out what is buffered; say where standard output was lost, unless its reader left."""
-    for stream in filter(None, (sys.stdout, sys.stderr)):
+    for stream in (sys.stdout, sys.stderr):
         stream.flush()
         if (error := getattr(stream, "lost", None)) is None:
             continue
