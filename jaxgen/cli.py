@@ -14,11 +14,10 @@ import errno
 import importlib
 import os
 import sys
-import traceback
 import warnings
 
 import jaxgen
-from jaxgen import arguments
+from jaxgen import arguments, files, troubles
 from jaxgen.errors import InputError, RetryError, nearest
 
 COMMANDS = {  # name -> its module, imported when it is asked for
@@ -54,17 +53,6 @@ def _prepare_jax() -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
-def _missing(package: str) -> str:
-    """What to do about a package that is not there."""
-    name = {"PIL": "pillow", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn"}.get(
-        package, package
-    )
-    extra = {"array_record": "data", "tensorflow_datasets": "data", "grain": "data"}.get(package)
-    return f"the package {name} is missing: pip install " + (
-        f"'jaxgen[{extra}]'" if extra else name
-    )
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     line = sys.argv[1:] if argv is None else argv
@@ -74,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     if line[0] == "--version":
         print(f"jaxgen {jaxgen.__version__}")
         return 0
-    command, rest, code = line[0], line[1:], 2
+    command, rest = line[0], line[1:]
     try:
         if command not in COMMANDS:
             raise InputError(f"no command '{command}': {nearest(command, COMMANDS)}")
@@ -85,39 +73,11 @@ def main(argv: list[str] | None = None) -> int:
             print(_help(command, module))
             return 0
         return module.run(values)
-    except RetryError as error:
-        message, code = error, os.EX_TEMPFAIL
-    except InputError as error:
-        message = error
-    except ModuleNotFoundError as error:
-        package = (error.name or "").split(".")[0]
-        if package == "jaxgen":
-            raise
-        message = _missing(package)
-    except BrokenPipeError:  # the reader of our output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        message = f"{error.strerror or error}: {error.filename or 'while writing'}"
-        code = (
-            os.EX_TEMPFAIL
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
-            else 2
-        )
     except KeyboardInterrupt:
         print("jaxgen: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if (message := troubles.explained(error)) is None:
+            raise
     print(f"jaxgen: error: {' '.join(str(message).split())}", file=sys.stderr)
-    return code
-
-
-def run() -> None:
-    """Entry point of the installed script."""
-    try:
-        code = main()
-    except Exception:
-        traceback.print_exc()
-        code = 1
-    if "jaxgen.distributed" in sys.modules:
-        code = sys.modules["jaxgen.distributed"].leave(code)
-    sys.exit(code)
+    return os.EX_TEMPFAIL if isinstance(message, RetryError) else 2

@@ -213,8 +213,7 @@ def read(workdir: str) -> ConfigDict:
     """
     path = os.path.join(workdir, "config.json")
     try:
-        with open(path) as file:
-            tree = json.load(file)
+        tree = json.loads(files.read(path))
         found, version = tree.pop("format", 1), tree.pop("jaxgen", "0.1")
     except FileNotFoundError:
         raise InputError(
@@ -247,7 +246,6 @@ def write(config: ConfigDict, workdir: str) -> None:
     """Save the config beside its run, atomically, with the package's version and format."""
     about = {"format": FORMAT, "jaxgen": jaxgen.__version__}
     text = json.dumps({**about, **config.to_dict()}, indent=2, sort_keys=True) + "\n"
-    os.makedirs(workdir, exist_ok=True)
     files.replace(os.path.join(workdir, "config.json"), text.encode())
 
 

@@ -5,6 +5,7 @@ s3://, both in `jaxgen[buckets]`. Every function here takes both kinds of paths,
 in a bucket is an OSError that names the path, as on a disk."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -17,18 +18,34 @@ from typing import Any, BinaryIO
 from jaxgen.errors import InputError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SQUASHED = re.compile(r"(gs|s3|az|abfs|hf|https?):/(?!/)")  # what pathlib makes of a URL
 _PROBE = ".jaxgen_writable"
+_partial: set[str] = set()  # what is half written
 MARK = "commit_success.txt"  # orbax's last file of a checkpoint; written last, read first
 
 
 def is_remote(path: str) -> bool:
     """Whether `path` is a URL."""
-    return bool(_URL.match(path))
+    return bool(_URL.match(os.fspath(path)))
 
 
 def expand(path: str) -> str:
-    """`path` with ~ as the user's folder; URLs without a slash at their end."""
+    """`path` with ~ as the user's folder; URLs without a slash at their end.
+
+    Raises InputError for what can be no path: a URL of one slash, and letters that the locale does
+    not know, which others could not open."""
     path = os.fspath(path)
+    if _SQUASHED.match(path):
+        raise InputError(
+            f"{path} is neither a path nor a URL: write {path.replace(':/', '://', 1)}"
+        )
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = path.encode(errors="backslashreplace").decode()
+        raise InputError(
+            f"{shown} has letters that the locale does not know: set LC_ALL=C.UTF-8"
+        ) from None
     return path.rstrip("/") if is_remote(path) else os.path.expanduser(path)
 
 
@@ -47,6 +64,8 @@ def _errors(path: str) -> Iterator[None]:
     """Whatever a bucket's client raises becomes an OSError that names the path."""
     try:
         yield
+    except FileNotFoundError as error:  # of a client, it may be without words
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
     except OSError as error:
         error.filename = error.filename or path
         raise
@@ -54,7 +73,7 @@ def _errors(path: str) -> Iterator[None]:
         raise
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        raise OSError(None, text, path) from error
+        raise OSError(errno.EIO, text, path) from error
 
 
 def _bucket(path: str) -> tuple[Any, str]:
@@ -68,7 +87,9 @@ def _bucket(path: str) -> tuple[Any, str]:
         # a listing kept from before would miss what other processes have written since
         return fsspec.core.url_to_fs(path, use_listings_cache=False)
     except ImportError as error:
-        raise InputError(f"{path} needs a package: pip install 'jaxgen[buckets]' ({error})") from None
+        raise InputError(
+            f"{path} needs a package: pip install 'jaxgen[buckets]' ({error})"
+        ) from None
     except ValueError:
         scheme = path.partition(":")[0]
         raise InputError(
@@ -171,6 +192,8 @@ def replace(path: str, content: bytes | str | Callable[[BinaryIO], Any]) -> None
     special = os.path.exists(target) and not os.path.isfile(target)  # such as /dev/stdout
     place = target if special else f"{target}.{os.getpid()}.tmp"
     try:
+        if not special:
+            _partial.add(place)
         with open(place, "wb") as file:
             content(file) if callable(content) else file.write(content)
             file.flush()
@@ -178,13 +201,32 @@ def replace(path: str, content: bytes | str | Callable[[BinaryIO], Any]) -> None
                 os.fsync(file.fileno())  # else a power cut could leave an empty file
         if not special:
             os.replace(place, target)
-    except BaseException as error:
-        if not special:
-            with contextlib.suppress(OSError):
-                os.remove(place)
-        if isinstance(error, OSError):
-            error.filename = path
+    except OSError as error:
+        error.filename = path
         raise
+    finally:
+        if not special:
+            with contextlib.suppress(OSError):  # it is gone, if all went well
+                os.remove(place)
+            _partial.discard(place)
+
+
+@contextlib.contextmanager
+def temporary() -> Iterator[str]:
+    """A folder on this machine, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="jaxgen-") as folder:
+        _partial.add(folder)
+        try:
+            yield folder
+        finally:
+            _partial.discard(folder)
+
+
+def remove_partial() -> None:
+    """Remove what is half written, for a process that ends in the middle of it."""
+    for path in list(_partial):
+        with contextlib.suppress(OSError):
+            remove(path)
 
 
 def writable(path: str) -> str:
@@ -193,26 +235,11 @@ def writable(path: str) -> str:
     Raises InputError where it could not: before the work, not after it.
     """
     path = expand(path)
-    try:
-        if is_remote(path):
-            folder = folder_of(path)
-            with _errors(path):
-                system, inside = _bucket(folder)
-                system.pipe_file(f"{inside}/{_PROBE}", b"")
-                with contextlib.suppress(Exception):  # one may be allowed to write and not to remove
-                    system.rm_file(f"{inside}/{_PROBE}")
-            return path
-        folder = folder_of(path)
-        makedirs(folder)
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise InputError(f"{path} cannot be written: {why}") from error
-    if os.path.isdir(path):
+    if not is_remote(path) and os.path.isdir(path):
         raise InputError(f"{path} cannot be written: it is a folder")
-    if not os.access(path if os.path.exists(path) else folder, os.W_OK) or not os.access(
-        folder, os.X_OK
-    ):
-        raise InputError(f"{path} cannot be written: no permission to write in {folder}")
+    _try_folder(folder_of(path), path)
+    if os.path.isfile(path) and not os.access(path, os.W_OK):
+        raise InputError(f"{path} cannot be written: no permission")
     return path
 
 
@@ -221,8 +248,26 @@ def writable_folder(path: str) -> str:
 
     Raises InputError where they could not."""
     path = expand(path)
-    writable(os.path.join(path, _PROBE))
+    _try_folder(absolute(path), path)
     return path
+
+
+def _try_folder(folder: str, path: str) -> None:
+    try:
+        if is_remote(folder):
+            with _errors(folder):
+                system, inside = _bucket(folder)
+                system.pipe_file(f"{inside}/{_PROBE}", b"")
+                with contextlib.suppress(Exception):  # it may be allowed to write, not to remove
+                    system.rm_file(f"{inside}/{_PROBE}")
+            return
+        makedirs(folder)
+    except OSError as error:
+        why = error.strerror or " ".join(str(error).split()) or type(error).__name__
+        why = "a file is where a folder should be" if isinstance(error, FileExistsError) else why
+        raise InputError(f"{path} cannot be written: {why}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{path} cannot be written: no permission to write in {folder}")
 
 
 def upload(folder: str, url: str) -> None:
@@ -234,8 +279,10 @@ def upload(folder: str, url: str) -> None:
             for top, _, files in os.walk(folder)
             for name in files
         ]
-        for name in sorted(names, key=lambda name: name == MARK):
-            system.put_file(os.path.join(folder, name), f"{inside}/{name}")
+        for last in (False, True):
+            if chosen := [name for name in names if (name == MARK) == last]:
+                here = [os.path.join(folder, name) for name in chosen]
+                system.put(here, [f"{inside}/{name}" for name in chosen])
 
 
 def download(url: str, folder: str) -> None:
@@ -244,12 +291,12 @@ def download(url: str, folder: str) -> None:
         system, inside = _bucket(url)
         found = system.find(inside)
         if not found:
-            raise FileNotFoundError(None, "No such file or folder", url)
-        for each in found:
-            name = os.path.relpath(each, inside) if each != inside else os.path.basename(each)
-            place = os.path.join(folder, name)
-            os.makedirs(os.path.dirname(place), exist_ok=True)
-            system.get_file(each, place)
+            raise FileNotFoundError(errno.ENOENT, "No such file or folder", url)
+        names = [
+            os.path.basename(each) if each == inside else os.path.relpath(each, inside)
+            for each in found
+        ]
+        system.get(found, [os.path.join(folder, name) for name in names])
 
 
 def cache() -> str:
@@ -272,7 +319,7 @@ def fetched(path: str) -> str:
         system, inside = _bucket(path)
         found = system.find(inside, detail=True)
     if not found:
-        raise FileNotFoundError(None, "No such file or folder", path)
+        raise FileNotFoundError(errno.ENOENT, "No such file or folder", path)
     versions = [
         (name, info.get("size"), str(info.get("ETag") or info.get("etag") or info.get("mtime")))
         for name, info in sorted(found.items())

@@ -1,139 +1,201 @@
 """Checkpoints by orbax: asynchronous, the latest few and the best kept, and a restore that survives
 a damaged one.
-"""
+
+Orbax writes on disks and in gs:// by itself. For other buckets it writes into a temporary folder,
+and each checkpoint is copied when it is complete."""
 
 import contextlib
 import os
-import re
-import shutil
-import sys
-import textwrap
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import SingleDeviceSharding
 
-from jaxgen import distributed
+from jaxgen import files
 from jaxgen.errors import InputError, RetryError
+from jaxgen.training import restore, strays
+from jaxgen.training.checksum import inspect
+from jaxgen.training.restore import FORMAT, one_line, steps_in, to_tree
 from jaxgen.training.state import TrainState
 
+NONE_YET = "there is no checkpoint yet"
 DIVERGED = "lower the learning rate, clip gradients, or check the data"
-
-
-class Checkpoints(NamedTuple):
-    """save: (state) -> None, in the background; raises InputError for a state that is not finite,
-    and RetryError when an earlier one could not be written. check: raises RetryError when a save in
-    the background has failed. restore: (like, step=None) -> state of `step`, or else the newest
-    that can be read; None where there is none. `like` has the shapes and the shardings (none: one
-    device): on however many devices it was written, each device reads its own part. steps: () ->
-    what is completely on disk, in order. last_good: () -> the newest of them, in words. close: wait
-    for what is being written, raise RetryError if it could not be, and let go."""
-
-    save: Callable[[TrainState], None]
-    check: Callable[[], None]
-    restore: Callable[..., TrainState | None]
-    steps: Callable[[], list[int]]
-    last_good: Callable[[], str]
-    close: Callable[[], None]
 
 
 def folder_of(workdir: str) -> str:
     """Where the checkpoints of a run are."""
-    return os.path.abspath(os.path.join(workdir, "checkpoints"))
+    return files.absolute(os.path.join(workdir, "checkpoints"))
 
 
-def steps_in(folder: str) -> list[int]:
-    """Steps with a checkpoint in `folder`, whatever its condition; orbax writes under another name
-    until it is done.
-    """
-    return sorted(
-        int(name)
-        for name in (os.listdir(folder) if os.path.isdir(folder) else ())
-        if name.isdecimal()
-    )
-
-
-def _policy(keep: int, best_step: Callable[[], int | None]):
+def _policy(kept: Callable[[list[int]], set[int]]):
     from orbax.checkpoint import checkpoint_managers
 
-    class LatestAndBest(checkpoint_managers.PreservationPolicy):
+    class Kept(checkpoint_managers.PreservationPolicy):
         def should_preserve(self, checkpoints, *, context):
-            chosen = {best_step(), *(c.step for c in checkpoints[-keep:])}
+            chosen = kept([c.step for c in checkpoints])
             return [c.step in chosen for c in checkpoints]
 
-    return LatestAndBest()
+    return Kept()
 
 
-def _words(x: jax.Array) -> jax.Array:
-    """The bits of an array as uint32, 64-bit numbers as two of them along a new last axis."""
-    if x.dtype.itemsize < 4:
-        x = x.astype(jnp.uint8) if x.dtype == bool else x
-        return jax.lax.bitcast_convert_type(
-            x, {1: jnp.uint8, 2: jnp.uint16}[x.dtype.itemsize]
-        ).astype(jnp.uint32)
-    return jax.lax.bitcast_convert_type(x, jnp.uint32)
+class _Writer:
+    """Writes checkpoints into `folder` in the background, one at a time.
 
-
-def _leaf_checksum(x: jax.Array) -> jax.Array:
-    """Sum of the words, each times an odd number made of its place, modulo 2^32.
-
-    No single changed word goes unseen, and the sum is the same however the array is divided among
-    devices, each of which looks at its own part only."""
-    words = _words(x)
-    place = jnp.zeros(words.shape, jnp.uint32)
-    for axis, side in enumerate(words.shape):
-        place = place * jnp.uint32(side) + jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis)
-    place = (place ^ (place >> 15)) * jnp.uint32(0x2C1B3C6D)
-    odd = ((place ^ (place >> 12)) * jnp.uint32(0x297A2D39)) | jnp.uint32(1)
-    return jnp.sum(words * odd, dtype=jnp.uint32)
-
-
-@jax.jit
-def _inspect(tree) -> tuple[jax.Array, jax.Array]:
-    """(checksum, whether it is finite) of each leaf: orbax does not notice changed bytes inside an
-    array.
+    kept: (steps there are) -> those that stay.
     """
-    leaves = jax.tree.leaves(tree)
-    finite = [
-        jnp.all(jnp.isfinite(x)) if jnp.issubdtype(x.dtype, jnp.floating) else True for x in leaves
-    ]
-    return jnp.stack([_leaf_checksum(x) for x in leaves]), jnp.stack(
-        [jnp.asarray(f) for f in finite]
-    )
+
+    def __init__(self, folder: str, kept: Callable[[list[int]], set[int]]):
+        import orbax.checkpoint as ocp
+
+        native = restore.native(folder)
+        if not native and jax.process_count() > 1:
+            raise InputError(
+                f"several processes cannot keep checkpoints in {folder}: give a --workdir in gs:// "
+                "or on a disk that they share"
+            )
+        self.folder, self.kept = folder, kept
+        self.staging: str | None = None
+        self.copied: Future[None] | None = None
+        self.scope = contextlib.ExitStack()
+        self.scope.enter_context(strays.dropped())
+        if not native:
+            self.staging = self.scope.enter_context(files.temporary())
+            self.pool = self.scope.enter_context(ThreadPoolExecutor(1))
+        options = ocp.CheckpointManagerOptions(
+            # a copy is finished before the next checkpoint begins
+            preservation_policy=_policy((lambda steps: {steps[-1]}) if self.staging else kept),
+            enable_async_checkpointing=True,
+            cleanup_tmp_directories=True,
+        )
+        self.manager = ocp.CheckpointManager(self.staging or folder, options=options)
+
+    def save(self, step: int, tree: dict[str, Any]) -> None:
+        """Start to write `tree`; raises what went wrong with the one before."""
+        import orbax.checkpoint as ocp
+
+        self.wait()
+        items = ocp.args.Composite(state=ocp.args.StandardSave(tree))
+        if not self.manager.save(step, args=items, custom_metadata={"format": FORMAT}):
+            raise RuntimeError(f"orbax refused step {step}")
+        if self.staging:
+            self.copied = self.pool.submit(self._copy, step)
+
+    def _copy(self, step: int) -> None:
+        self.manager.wait_until_finished()
+        files.upload(os.path.join(self.staging, str(step)), os.path.join(self.folder, str(step)))
+        steps = steps_in(self.folder)
+        for old in sorted({*steps} - self.kept(steps)):
+            place = os.path.join(self.folder, str(old))
+            files.remove(os.path.join(place, files.MARK))  # from now on it is none
+            files.remove(place)
+
+    def busy(self) -> bool:
+        """Whether something is being written."""
+        return not self.copied.done() if self.copied else self.manager.is_saving_in_progress()
+
+    def wait(self) -> None:
+        """Until all is written; raises what went wrong."""
+        if self.copied:
+            self.copied.result()
+        self.manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Wait, and let go."""
+        with self.scope:
+            try:
+                self.wait()
+            finally:
+                self.manager.close()
 
 
-def _to_tree(state: TrainState) -> dict[str, Any]:
-    """Orbax keeps what has leaves; empty parts come back from the state that restore is given."""
-    return {k: v for k, v in state._asdict().items() if jax.tree.leaves(v)}
+class Checkpoints:
+    """The checkpoints of a run, from `open_folder`."""
 
+    def __init__(self, workdir: str, writer: _Writer | None, report: Callable[[str], None]):
+        self.workdir, self.folder = workdir, folder_of(workdir)
+        self._writer, self._report = writer, report
 
-def _name_of(tree, index: int) -> str:
-    path = jax.tree_util.tree_leaves_with_path(tree)[index][0]
-    return jax.tree_util.keystr(path, simple=True, separator="/")
+    def steps(self) -> list[int]:
+        """What is completely written, in order."""
+        if self._writer:
+            # orbax counts what it is still writing, so that has to be finished or to have failed
+            with contextlib.suppress(Exception):
+                self._writer.wait()
+        return steps_in(self.folder)
 
+    def last_good(self) -> str:
+        """The newest of them, in words."""
+        with contextlib.suppress(OSError):  # a bucket may have gone
+            found = self.steps()
+            return f"the last good checkpoint is step {found[-1]}" if found else NONE_YET
+        return "the checkpoints cannot be listed"
 
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    cause = re.search(
-        r"([^:]*) \[os_error_code=", text
-    )  # all that matters of tensorstore's words for a full disk
-    return (
-        cause[1].strip()
-        if cause
-        else textwrap.shorten(f"{type(error).__name__}: {text}", 150, placeholder=" ...")
-    )
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise RetryError(
+                f"could not save a checkpoint in {self.folder} ({one_line(error)}); "
+                f"{self.last_good()}"
+            ) from error
 
+    def check(self) -> None:
+        """Raises RetryError when a save in the background has failed."""
+        if not self._writer.busy():
+            with self._saving():
+                self._writer.wait()
 
-def _drop_stragglers(event, *, hook=sys.unraisablehook) -> None:
-    """When one array cannot be read or written, orbax leaves the event loop that the others report
-    to, and each of them prints a traceback about that. The error itself is raised as usual."""
-    if not (
-        isinstance(event.exc_value, RuntimeError) and "Event loop is closed" in str(event.exc_value)
-    ):
-        hook(event)
+    def save(self, state: TrainState) -> None:
+        """Write `state` in the background.
+
+        Raises InputError for a state that is not finite, and RetryError when an earlier one could
+        not be written."""
+        step = int(state.step)
+        if step in steps_in(self.folder) or step in self._writer.manager.all_steps():
+            return
+        tree = to_tree(state)
+        checksums, finite = map(np.asarray, inspect(tree))
+        if not finite.all():
+            path = jax.tree_util.tree_leaves_with_path(tree)[int(np.argmin(finite))][0]
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise InputError(
+                f"{name} became NaN or infinite by step {step}; {self.last_good()}: {DIVERGED}"
+            )
+        if jax.default_backend() == "cpu":
+            # orbax copies to the host before it returns, but on a CPU its copy is the memory that
+            # the next step reuses
+            tree = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(tree)
+        with self._saving():
+            self._writer.save(step, {**tree, "checksum": checksums})
+
+    def restore(self, like: TrainState, step: int | None = None) -> TrainState | None:
+        """The state of `step`, or else the newest that can be read; None where there is none.
+
+        `like` has the shapes and the shardings (none: one device): on however many devices it was
+        written, each device reads its own part. A damaged checkpoint that was passed over is
+        reported and, unless the folder is only read, moved aside. Raises InputError, see
+        `restore.newest_readable`."""
+        state, damaged = restore.newest_readable(self.folder, like, step)
+        for bad, reason in damaged.items():
+            moved = ""
+            if self._writer:
+                moved = f", moved it to {restore.set_aside(self.workdir, bad)}"
+            self._report(
+                f"checkpoint {bad} cannot be read ({reason}){moved}; using step {int(state.step)}"
+            )
+        if damaged and self._writer:
+            self._writer.manager.reload()
+        return state
+
+    def close(self) -> None:
+        """Wait for what is being written, raise RetryError if it could not be, and let go."""
+        if self._writer:
+            with self._saving():
+                self._writer.close()
 
 
 def open_folder(
@@ -147,138 +209,11 @@ def open_folder(
     """The checkpoints of a run in `workdir`/checkpoints.
 
     keep: how many of the latest stay. best_step: the step that stays as well. report: where notices
-    go."""
-    import orbax.checkpoint as ocp
-
-    sys.unraisablehook = _drop_stragglers
+    go. Raises InputError where there is nothing to read."""
     folder = folder_of(workdir)
-    if read_only and not os.path.isdir(folder):
+    if read_only and not files.isdir(folder):
         raise InputError(f"no checkpoints in {folder}: train first, or give another --workdir")
-    options = ocp.CheckpointManagerOptions(
-        preservation_policy=_policy(keep, best_step),
-        enable_async_checkpointing=not read_only,
-        cleanup_tmp_directories=not read_only,
-        create=not read_only,
-        read_only=read_only,
-    )
-    manager = ocp.CheckpointManager(folder, options=options)
-
-    def steps():
-        # orbax counts what it is still writing, so that has to be finished or to have failed
-        with contextlib.suppress(Exception):
-            manager.wait_until_finished()
-        return steps_in(folder)
-
-    def last_good():
-        return (
-            f"the last good checkpoint is step {found[-1]}"
-            if (found := steps())
-            else "there is no checkpoint yet"
-        )
-
-    @contextlib.contextmanager
-    def saving():
-        try:
-            yield
-        except Exception as error:
-            raise RetryError(
-                f"could not save a checkpoint in {folder} ({_one_line(error)}); {last_good()}"
-            ) from error
-
-    def check():
-        if not manager.is_saving_in_progress():
-            with saving():
-                manager.wait_until_finished()
-
-    def save(state):
-        if int(state.step) in manager.all_steps():
-            return
-        tree = _to_tree(state)
-        checksums, finite = map(np.asarray, _inspect(tree))
-        if not finite.all():
-            name = _name_of(tree, int(np.argmin(finite)))
-            raise InputError(
-                f"{name} became NaN or infinite by step {int(state.step)}; {last_good()}: "
-                f"{DIVERGED}"
-            )
-        if jax.default_backend() == "cpu":
-            # orbax copies to the host before it returns, but on a CPU its copy is the memory that
-            # the next step reuses
-            tree = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(tree)
-        with saving():
-            items = ocp.args.Composite(state=ocp.args.StandardSave({**tree, "checksum": checksums}))
-            if not manager.save(int(state.step), args=items):
-                raise RuntimeError(f"orbax refused step {int(state.step)}")
-
-    def restore_step(step, like):
-        here = SingleDeviceSharding(jax.local_devices()[0])
-        target = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(
-                x.shape, x.dtype, sharding=getattr(x, "sharding", None) or here
-            ),
-            _to_tree(like),
-        )
-        tree, error = None, None
-        try:
-            count = np.zeros(len(jax.tree.leaves(target)), np.uint32)
-            # not manager.restore, where a process that can read its part waits for one that cannot
-            with contextlib.closing(ocp.StandardCheckpointHandler()) as handler:
-                wanted = ocp.args.StandardRestore({**target, "checksum": count})
-                tree = handler.restore(manager.directory / str(step) / "state", args=wanted)
-        except Exception as raised:
-            error = raised
-        if not distributed.all_agree(error is None):
-            raise error or ValueError("another process could not read its part")
-        if (
-            np.asarray(_inspect({k: tree[k] for k in target})[0])
-            != np.asarray(tree.pop("checksum"))
-        ).any():
-            raise ValueError("its bytes have changed since it was written")
-        if int(tree["step"]) != step:
-            raise ValueError(f"it says that it is step {int(tree['step'])}")
-        return like._replace(**tree)
-
-    def set_aside(step):
-        """Out of the way, since the run will come to this step again; kept, since it may be of use."""
-        place = os.path.join(workdir, "damaged_checkpoints", str(step))
-        if distributed.is_main():
-            shutil.rmtree(place, ignore_errors=True)
-            os.makedirs(os.path.dirname(place), exist_ok=True)
-            shutil.move(os.path.join(folder, str(step)), place)
-        distributed.all_agree(True)  # none looks before it is gone
-        return place
-
-    def restore(like, step=None):
-        found, damaged = steps_in(folder), {}
-        candidates = [each for each in reversed(found) if step in (None, each)]
-        if found and not candidates:
-            raise InputError(
-                f"no checkpoint of step {step} in {folder}: there are {', '.join(map(str, found))}"
-            )
-        for each in candidates:
-            try:
-                state = restore_step(each, like)
-                break
-            except Exception as error:
-                damaged[each] = _one_line(error)
-        else:
-            if not damaged:
-                return None
-            newest, reason = next(iter(damaged.items()))
-            raise InputError(
-                f"no checkpoint in {folder} can be read ({len(damaged)} tried; step {newest}: "
-                f"{reason}); if the code "
-                "has changed, go back to what it was, else start afresh in another --workdir"
-            )
-        for bad, reason in damaged.items():
-            moved = "" if read_only else f", moved it to {set_aside(bad)}"
-            report(f"checkpoint {bad} cannot be read ({reason}){moved}; using step {each}")
-        if damaged and not read_only:
-            manager.reload()
-        return state
-
-    def close():
-        with saving():
-            manager.close()
-
-    return Checkpoints(save, check, restore, steps, last_good, close)
+    writer = None
+    if not read_only:
+        writer = _Writer(folder, lambda steps: {best_step(), *steps[-keep:]})
+    return Checkpoints(workdir, writer, report)

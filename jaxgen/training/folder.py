@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from jaxgen import config as config_lib
-from jaxgen import data, distributed
+from jaxgen import data, distributed, files, troubles
 from jaxgen.errors import InputError, RetryError
 from jaxgen.training import checkpoint, lock, logging
 from jaxgen.training.state import TrainState
@@ -33,17 +33,6 @@ class Folder(NamedTuple):
         """Save `values` as a JSON file of the folder, atomically."""
         if distributed.is_main():
             _write(os.path.join(self.workdir, name), values)
-
-
-def make(workdir: str) -> None:
-    """Create the run's folder; raises InputError where that cannot be."""
-    try:
-        os.makedirs(workdir, exist_ok=True)
-    except OSError as error:
-        why = "it is a file" if os.path.isfile(workdir) else error.strerror
-        raise InputError(f"{workdir} cannot be the folder of a run: {why}") from error
-    if not os.access(workdir, os.W_OK | os.X_OK):
-        raise InputError(f"{workdir} cannot be the folder of a run: no permission to write in it")
 
 
 def check_same_run(config, workdir: str, report: Callable[[str], None]) -> None:
@@ -79,11 +68,10 @@ def check_same_data(described: dict[str, Any], workdir: str) -> None:
     the config calls them, may have changed.
     """
     path = os.path.join(workdir, DATA)
-    if not (_started(workdir) and os.path.exists(path)):
+    if not (_started(workdir) and files.exists(path)):
         return
     try:
-        with open(path) as file:
-            saved = json.load(file)
+        saved = json.loads(files.read(path))
         same = saved["fingerprint"] == described["fingerprint"]
     except (ValueError, KeyError, TypeError):
         return  # nothing that could be compared
@@ -133,7 +121,7 @@ def opened(
 
 @contextlib.contextmanager
 def write_errors(workdir: str, checkpoints: checkpoint.Checkpoints) -> Iterator[None]:
-    """A full disk ends in a RetryError that says what is safe."""
+    """A full disk ends in a RetryError that says what is safe; so does memory that runs out."""
     try:
         yield
     except OSError as error:
@@ -141,6 +129,10 @@ def write_errors(workdir: str, checkpoints: checkpoint.Checkpoints) -> Iterator[
         raise RetryError(
             f"could not write to {where} ({why}); {checkpoints.last_good()}"
         ) from error
+    except (RuntimeError, MemoryError) as error:
+        if known := troubles.explained(error, checkpoints.last_good()):
+            raise known from error
+        raise
 
 
 def _started(workdir: str) -> bool:
@@ -151,8 +143,4 @@ def _started(workdir: str) -> bool:
 
 
 def _write(path: str, values: dict[str, Any]) -> None:
-    with open(f"{path}.tmp", "w") as file:
-        json.dump(values, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{path}.tmp", path)
+    files.replace(path, json.dumps(values, indent=2) + "\n")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jaxgen import distributed
+from jaxgen import distributed, files
 from jaxgen.errors import InputError
 
 NO_LOCKS = (
@@ -26,8 +26,10 @@ def hold(workdir: str) -> Iterator[None]:
     The kernel holds the lock and lets go of it when the process dies, however that happens; between
     the machines that share a folder by NFS, its server does. The file stays: removing it could
     remove the lock of the next one. Of several processes of one run the first one locks. Where the
-    file system has no locks, nothing is guarded."""
-    file, holder = _locked(os.path.join(workdir, "lock")) if distributed.is_main() else (None, "")
+    file system has no locks, as in a bucket, nothing is guarded."""
+    file, holder = None, ""
+    if distributed.is_main() and not files.is_remote(workdir):
+        file, holder = _locked(os.path.join(workdir, "lock"))
     with file or contextlib.nullcontext():
         if distributed.of_main(np.array(bool(holder))):
             raise InputError(

@@ -2,7 +2,9 @@
 bar.
 """
 
+import contextlib
 import json
+import logging
 import math
 import os
 import sys
@@ -13,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxgen import files
+from jaxgen import console, files
 
 FLUSH_SECONDS = 10.0  # TensorBoard's events go to the disk this often: each time costs milliseconds
 
@@ -40,20 +42,23 @@ def write_png(path: str, images: UInt8[np.ndarray, "N H W C"], columns: int | No
     """Save a grid as PNG, small images enlarged by a whole factor so that a person can see them."""
     from PIL import Image
 
+    def write(file):
+        picture.save(file, format="png")
+
     factor = max(1, round(32 / images.shape[2]) * 2) if images.shape[2] <= 32 else 1
     sheet = image_grid(images.repeat(factor, 1).repeat(factor, 2), columns, gap=max(1, factor // 2))
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    image = Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
-    files.replace(path, lambda file: image.save(file, "png"))
+    picture = Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
+    files.replace(path, write)
 
 
 class Log(NamedTuple):
     """scalars: (step, {name: number}). images: (step, name, uint8 [N,H,W,C]) as PNG and in
-    TensorBoard. close.
+    TensorBoard. flush: write what is held back, as before a checkpoint. close.
     """
 
     scalars: Callable[[int, Mapping[str, float]], None]
     images: Callable[[int, str, np.ndarray], None]
+    flush: Callable[[], None]
     close: Callable[[], None]
 
 
@@ -66,7 +71,7 @@ class Pending:
 
     def __init__(self, step: int, every: int):
         self.step, self.every, self.done = step, every, step
-        self.parts: list[dict[str, Any]] = []
+        self.parts: list[tuple[Mapping[str, Any], int]] = []
         self.since, self.timed = time.perf_counter(), step
 
     def add(self, metrics: Mapping[str, Any], count: int) -> None:
@@ -111,34 +116,32 @@ class Pending:
         return rate
 
     def pause(self, seconds: float) -> None:
-        """So long something else than training went on."""
+        """Exclude `seconds` from the measured rate."""
         self.since += seconds
 
 
-SILENT = Log(lambda step, values: None, lambda step, name, images: None, lambda: None)
+SILENT = Log(lambda step, values: None, lambda step, name, images: None, lambda: None, lambda: None)
 
 
 def read_metrics(workdir: str) -> list[dict[str, Any]]:
-    """The rows of a run's metrics.jsonl; a last line cut off by a crash is left out."""
+    """The rows of a run's metrics.jsonl, NaN where it says null; a last line cut off by a crash is
+    left out.
+    """
     path, rows = os.path.join(workdir, "metrics.jsonl"), []
-    if os.path.exists(path):
-        with open(path) as file:
-            for line in file:
-                try:
-                    rows.append(json.loads(line))
-                except ValueError:
-                    break
+    if files.exists(path):
+        for line in files.read(path).splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                break
+            rows.append({k: math.nan if v is None else v for k, v in row.items()})
     return rows
 
 
-def _drop_after(workdir: str, step: int) -> None:
-    """Rows after `step` come again when a run goes on from there."""
-    path, rows = os.path.join(workdir, "metrics.jsonl"), read_metrics(workdir)
-    with open(f"{path}.tmp", "w") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows if row["step"] <= step)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{path}.tmp", path)
+def _line(row: Mapping[str, float]) -> str:
+    """A row as JSON, which knows neither NaN nor infinity."""
+    plain = {k: v if math.isfinite(v) else None for k, v in row.items()}
+    return json.dumps(plain, allow_nan=False) + "\n"
 
 
 def _tensorboard():
@@ -155,22 +158,29 @@ def _tensorboard():
     finally:
         if hidden:
             del sys.modules["torch"]
+    logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)  # NaN is in metrics.jsonl too
     return EventsWriter, Event, SessionLog, summary
 
 
 def open_log(workdir: str, step: int) -> Log:
-    """The log of the run in `workdir`, going on after `step`. Raises OSError when something cannot
-    be written.
-    """
+    """The log of the run in `workdir`, going on after `step`: rows of later steps are dropped,
+    since they come again.
+
+    In a bucket, where nothing can be appended, files are written here and copied at every flush.
+    Raises OSError when something cannot be written."""
     import PIL  # noqa: F401  here, where nothing is lost yet, rather than at the first grid
 
     EventsWriter, Event, SessionLog, summary = _tensorboard()
-    os.makedirs(os.path.join(workdir, "tensorboard"), exist_ok=True)
-    _drop_after(workdir, step)
-    file = open(os.path.join(workdir, "metrics.jsonl"), "a", buffering=1)
+    kept = "".join(_line(row) for row in read_metrics(workdir) if row["step"] <= step)
+    scope, remote = contextlib.ExitStack(), files.is_remote(workdir)
+    folder = scope.enter_context(files.temporary()) if remote else workdir
+    files.makedirs(os.path.join(folder, "tensorboard"))
+    for place in dict.fromkeys((workdir, folder)):
+        files.replace(os.path.join(place, "metrics.jsonl"), kept)
+    file = open(os.path.join(folder, "metrics.jsonl"), "a", buffering=1)
     # not SummaryWriter: it writes in a thread that a full disk kills, and then waits for that
     # thread for ever
-    board = EventsWriter(os.path.join(workdir, "tensorboard", "events"), f".{step}")
+    board = EventsWriter(os.path.join(folder, "tensorboard", "events"), f".{step}")
 
     def event(step, **content):
         board.write_event(Event(wall_time=time.time(), step=step, **content))
@@ -181,15 +191,20 @@ def open_log(workdir: str, step: int) -> Log:
 
     flushed = -math.inf
 
-    def scalars(step, values):
+    def flush():
         nonlocal flushed
+        board.flush()
+        if remote:
+            files.upload(folder, workdir)
+        flushed = time.monotonic()
+
+    def scalars(step, values):
         values = {k: float(v) for k, v in values.items()}
-        file.write(json.dumps({"step": step, **values}) + "\n")
+        file.write(_line({"step": step, **values}))
         for name, value in values.items():
             event(step, summary=summary.scalar(name, value))
         if time.monotonic() - flushed > FLUSH_SECONDS:
-            board.flush()
-            flushed = time.monotonic()
+            flush()
 
     def images(step, name, values):
         write_png(os.path.join(workdir, name, f"step_{step:08d}.png"), values)
@@ -198,19 +213,25 @@ def open_log(workdir: str, step: int) -> Log:
     def close():
         file.close()
         board.close()
+        with scope:
+            if remote:
+                files.upload(folder, workdir)
 
-    return Log(scalars, images, close)
+    return Log(scalars, images, flush, close)
 
 
 class _Lines:
-    """Standard error, with a line of its own for every state of a progress bar."""
+    """A stream, with a line of its own for every state of a progress bar."""
+
+    def __init__(self, stream):
+        self.stream = stream
 
     def write(self, text: str) -> None:
         if text.strip():
-            sys.stderr.write(text.strip() + "\n")
+            self.stream.write(text.strip() + "\n")
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        self.stream.flush()
 
 
 def _is_terminal(stream) -> bool:
@@ -229,8 +250,14 @@ def progress_bar(
     """A tqdm bar on standard error; where that is no terminal, a line every ten seconds at most."""
     from tqdm import tqdm
 
-    terminal = _is_terminal(sys.stderr)
+    terminal, stream = _is_terminal(sys.stderr), console.Patient(sys.stderr)
     return tqdm(
-        total=total, initial=initial, desc=description, unit=unit, disable=not enabled, dynamic_ncols=terminal,
-        file=sys.stderr if terminal else _Lines(), mininterval=0.2 if terminal else 10.0,
-    )  # fmt: skip
+        total=total,
+        initial=initial,
+        desc=description,
+        unit=unit,
+        disable=not enabled,
+        dynamic_ncols=terminal,
+        file=stream if terminal else _Lines(stream),
+        mininterval=0.2 if terminal else 10.0,
+    )

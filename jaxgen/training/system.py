@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxgen import config as config_lib
-from jaxgen import data, families, spaces
+from jaxgen import data, families, files, spaces
 from jaxgen.calls import Call
 from jaxgen.errors import InputError, call_with_options
 from jaxgen.losses import objective
@@ -57,7 +57,7 @@ def build(config, workdir: str, report: Callable[[str], None]) -> System:
     variables = state_lib.variables(shapes, averages=family.averages)
     check_terms(config, family, players, variables)
     check_sampling(config, family, draw, variables)
-    folder.make(workdir)
+    files.writable_folder(workdir)
     records = data.from_config(config, "train")
     for notice in records.notices:
         report(notice)

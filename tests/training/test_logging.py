@@ -4,6 +4,7 @@ import fcntl
 import io
 import json
 import os
+import select
 import struct
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxgen import files
 from jaxgen.training import logging
 
 
@@ -75,6 +77,56 @@ def test_a_resumed_log_has_every_step_once(tmp_path):
     assert starts == [1, 3]
 
 
+def test_what_is_not_finite_is_null_and_reads_as_nan(tmp_path, caplog):
+    log = logging.open_log(str(tmp_path), 0)
+    log.scalars(1, {"a": np.nan, "b": np.inf, "c": 1.5})
+    log.close()
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert text == '{"step": 1, "a": null, "b": null, "c": 1.5}\n'
+    (row,) = logging.read_metrics(str(tmp_path))
+    assert np.isnan(row["a"]) and np.isnan(row["b"]) and row["c"] == 1.5
+    assert caplog.text == ""
+    log = logging.open_log(str(tmp_path), 1)  # which rewrites it
+    log.close()
+    assert (tmp_path / "metrics.jsonl").read_text() == text
+
+
+def test_a_log_in_a_bucket():
+    workdir = "memory://bucket/run"
+    log = logging.open_log(workdir, 0)
+    log.scalars(1, {"a": 1})
+    log.scalars(2, {"a": 2})
+    log.images(2, "samples", np.zeros((1, 8, 8, 1), np.uint8))
+    log.flush()
+    assert [row["a"] for row in logging.read_metrics(workdir)] == [1.0, 2.0]
+    log.scalars(3, {"a": 3})
+    log.close()
+    log = logging.open_log(workdir, 2)
+    log.scalars(3, {"a": 30})
+    log.close()
+    assert [row["a"] for row in logging.read_metrics(workdir)] == [1.0, 2.0, 30.0]
+    assert len(files.listdir(f"{workdir}/tensorboard")) >= 1
+    assert Image.open(io.BytesIO(files.read(f"{workdir}/samples/step_00000002.png"))).size
+    assert not os.path.exists("memory:")
+
+
+class Gone(io.StringIO):
+    """A stream whose reader has left."""
+
+    def write(self, text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    def flush(self):
+        self.write("")
+
+
+def test_a_progress_bar_outlives_its_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Gone())
+    with logging.progress_bar(2, 0, "VAE") as bar:
+        bar.update()
+        bar.update()
+
+
 def test_reading_stops_at_a_line_that_was_cut_off(tmp_path):
     assert logging.read_metrics(str(tmp_path)) == []
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st')
@@ -133,7 +185,10 @@ def test_progress_in_a_terminal(monkeypatch, columns):
             bar.update()
             bar.set_postfix_str("loss 1.5")
         terminal.flush()
-        text = os.read(master, 10_000).decode().strip().replace("\n", "\r").split("\r")[-1]
+        text = ""
+        while select.select([master], [], [], 0.5)[0]:  # a terminal hands on in pieces
+            text += os.read(master, 10_000).decode()
+        text = text.strip().replace("\n", "\r").split("\r")[-1]
         # name, share done, step, time taken and to come, speed, loss
         assert (
             text.startswith("VAE:  50%")

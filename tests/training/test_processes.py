@@ -23,7 +23,7 @@ STEPS = 30
 # `jaxgen train`, every call of the compiled steps made slow enough to be interrupted
 WORKER = """
 import sys, time
-from jaxgen import cli
+from jaxgen.__main__ import run
 from jaxgen.training import dispatch
 
 def slowed(*arguments, open_feed=dispatch.open_feed, pause=float(sys.argv.pop(1))):
@@ -31,7 +31,7 @@ def slowed(*arguments, open_feed=dispatch.open_feed, pause=float(sys.argv.pop(1)
     return feed._replace(load=lambda count: (time.sleep(pause), feed.load(count))[1])
 
 dispatch.open_feed = slowed
-cli.run()
+run()
 """
 CONFIG = """
 from jaxgen.config import from_json

@@ -4,20 +4,19 @@ the extractor.
 
 import contextlib
 import hashlib
+import io
 import os
 
 import numpy as np
 from jaxtyping import UInt8
 
+from jaxgen import files
 from jaxgen.evaluation.features.base import Extractor, Features
 
 
 def folder() -> str:
     """Where features are kept: $JAXGEN_CACHE/features, or jaxgen/features in the user's cache."""
-    root = os.environ.get("JAXGEN_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "jaxgen"
-    )
-    return os.path.join(root, "features")
+    return os.path.join(files.cache(), "features")
 
 
 def cached(extractor: Extractor, images: UInt8[np.ndarray, "N H W C"]) -> Features:
@@ -28,7 +27,7 @@ def cached(extractor: Extractor, images: UInt8[np.ndarray, "N H W C"]) -> Featur
     key.update(np.ascontiguousarray(images).data)
     path = os.path.join(folder(), f"{extractor.name}-{key.hexdigest()[:32]}.npz")
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with np.load(io.BytesIO(files.read(path)), allow_pickle=False) as saved:
             return Features(
                 saved["vectors"], saved["probabilities"] if "probabilities" in saved else None
             )
@@ -36,9 +35,5 @@ def cached(extractor: Extractor, images: UInt8[np.ndarray, "N H W C"]) -> Featur
         features = extractor.extract(images)
     arrays = {name: value for name, value in features._asdict().items() if value is not None}
     with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
-        os.makedirs(folder(), exist_ok=True)
-        partial = f"{path}.{os.getpid()}.partial"
-        with open(partial, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(partial, path)
+        files.replace(path, lambda file: np.savez(file, **arrays))
     return features
