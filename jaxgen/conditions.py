@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from jaxgen import draws
 from jaxgen.calls import named_key
 from jaxgen.errors import InputError
 
@@ -109,7 +110,7 @@ class ConditionSpec(NamedTuple):
         def dropped(kind: Kind, x: Array) -> Array:
             if not kind.drop:
                 return x
-            uniform = jax.vmap(jax.random.uniform)(named_key(keys, kind.name))
+            uniform = draws.uniform(named_key(keys, kind.name))
             gone = (uniform < kind.drop).reshape(-1, *(1 for _ in kind.shape))
             return jnp.where(gone, kind.null, x)
 
