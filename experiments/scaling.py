@@ -191,8 +191,8 @@ def measure(path: str, per_chip: int, changes: dict[str, Any], fsdp: int) -> dic
     if config.data.num_classes:
         batch["label"] = jax.ShapeDtypeStruct((config.train.batch_size,), "int32", sharding=rows)
     since = time.perf_counter()
-    trained = step.build(config, family, table, devices)
-    compiled = devices.compile(trained).lower(shapes, batch).compile()
+    trained = devices.compile(step.build(config, family, table, devices))
+    compiled = trained.lower(shapes, batch).compile()
     seconds = time.perf_counter() - since
     sizes, text, kind = compiled.memory_analysis(), compiled.as_text(), jax.devices()[0].device_kind
     traffic = (
@@ -209,7 +209,7 @@ def measure(path: str, per_chip: int, changes: dict[str, Any], fsdp: int) -> dic
         "argument_bytes": sizes.argument_size_in_bytes,
         "temporary_bytes": sizes.temp_size_in_bytes,
         "peak_bytes": programs.memory(compiled),
-        "flops": programs.flops(compiled),
+        "flops": programs.flops(trained, shapes, batch),
         "compile_seconds": seconds,
         **traffic,
     }

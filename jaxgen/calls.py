@@ -1,12 +1,12 @@
 """How a wiring, and every network in it, is called."""
 
-import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Shaped
+
+from jaxgen import draws
 
 Mean = Callable[[Shaped[Array, "B ..."]], Float[Array, "..."]]
 
@@ -37,11 +37,4 @@ class Call(NamedTuple):
 
 
 EVALUATION = Call()
-
-
-def named_key(key: Key[Array, "*B"], name: str) -> Key[Array, "*B"]:
-    """`key`, or each of an array of keys, folded with a name: separate uses draw separate numbers."""
-    salt = zlib.crc32(name.encode())
-    if key.ndim:
-        return jax.vmap(lambda k: jax.random.fold_in(k, salt))(key)
-    return jax.random.fold_in(key, salt)
+named_key = draws.named

@@ -10,14 +10,13 @@ and a model that diverged, end with one line on standard error and exit code 2: 
 What may pass, such as a full disk, ends with 75, and an interrupted run, which is saved, with 128 +
 the signal's number: the same command goes on where it stopped."""
 
-import errno
 import importlib
 import os
 import sys
 import warnings
 
 import jaxgen
-from jaxgen import arguments, files, troubles
+from jaxgen import arguments, troubles
 from jaxgen.errors import InputError, RetryError, nearest
 
 COMMANDS = {  # name -> its module, imported when it is asked for

@@ -1,57 +1,76 @@
-"""Random numbers that each example draws from its own key, so that a batch's size or place changes
-none of them.
-
-(`normal` is JAX's own, which keeps this for its usual keys, but not for those of the generators rbg
-and unsafe_rbg.)"""
+"""The one place where random keys are made, folded and split, and what each example draws from its
+own key: numbers that depend neither on a batch's size and place nor on JAX's global settings."""
 
 import math
+import zlib
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, UInt32
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, UInt32
 
-ROTATIONS, PARITY = (13, 15, 26, 6, 17, 29, 16, 24), 0x1BD11BDA
+from jaxgen.errors import InputError
 
-
-def uniform(keys: Key[Array, "B"], shape: tuple[int, ...], salt: int) -> Float[Array, "B *shape"]:
-    """Multiples of 2^-24 in [0, 1) for each key; others for each `salt` below 2^32.
-
-    Nothing but elementwise operations, which a compiler merges with what uses the numbers.
-    `jax.random` on a CPU is a loop through memory instead, which takes several times as long."""
-    words = jax.random.key_data(keys)[
-        :, -2:
-    ]  # all of a key of JAX's usual generator, enough of the others' longer ones
-    key_0, key_1 = (words[:, i].reshape(-1, *(1 for _ in shape)) for i in (0, 1))
-    place = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(1, *shape)
-    # What JAX itself draws from the key is unrelated: it has 20 rounds, and 0 in place of the salt.
-    bits, _ = threefry(key_0, key_1, jnp.uint32(salt), place, rounds=13)
-    return (bits >> 8).astype(jnp.float32) * 2.0**-24
+# The generator, by name: those that JAX_DEFAULT_PRNG_IMPL may ask for otherwise (rbg, unsafe_rbg)
+# give an example other numbers in another batch.
+GENERATOR = "threefry2x32"
 
 
-def threefry(
-    key_0: UInt32[Array, "..."], key_1: UInt32[Array, "..."],
-    x_0: UInt32[Array, "..."], x_1: UInt32[Array, "..."], rounds: int,
-) -> tuple[UInt32[Array, "..."], UInt32[Array, "..."]]:  # fmt: skip
-    """Threefry-2x32 (Salmon et al. 2011, section 3.3): two words enciphered with a key of two
-    words.
+def root(seed: int) -> Key[Array, ""]:
+    """The key of `seed`: any integer from 0 to 2^64 - 1; InputError beyond.
 
-    JAX's own generator is the one of 20 rounds. That of 13 is the authors' faster one, good enough
-    to drop or to dither."""
-    keys = (key_0, key_1, key_0 ^ key_1 ^ jnp.uint32(PARITY))
-    x_0, x_1 = x_0 + key_0, x_1 + key_1
-    for done in range(1, rounds + 1):
-        rotation = ROTATIONS[(done - 1) % 8]
-        x_0 = x_0 + x_1
-        x_1 = x_0 ^ ((x_1 << rotation) | (x_1 >> (32 - rotation)))
-        if done % 4 == 0:
-            turn = done // 4
-            x_0, x_1 = x_0 + keys[turn % 3], x_1 + keys[(turn + 1) % 3] + jnp.uint32(turn)
-    return x_0, x_1
+    It is `jax.random.key(seed)` below 2^32. JAX itself would drop a larger seed's high word; here
+    it is folded in."""
+    if not 0 <= seed < 2**64:
+        raise InputError(f"a seed must be an integer from 0 to 2^64 - 1, not {seed}")
+    low, high = np.uint32(seed % 2**32), np.uint32(seed // 2**32)
+    key = jax.random.key(low, impl=GENERATOR)
+    return jax.random.fold_in(key, high) if high else key
+
+
+def wrap(words: UInt32[Array, "*N 2"]) -> Key[Array, "*N"]:
+    """The keys whose `jax.random.key_data` are `words`."""
+    return jax.random.wrap_key_data(words, impl=GENERATOR)
+
+
+def fold(keys: Key[Array, "*N"], value: int | Int[Array, ""]) -> Key[Array, "*N"]:
+    """Every key folded with the same `value`, so that separate uses draw separate numbers."""
+
+    def folded(key):
+        return jax.random.fold_in(key, value)
+
+    for _ in range(keys.ndim):
+        folded = jax.vmap(folded)
+    return folded(keys)
+
+
+def named(keys: Key[Array, "*N"], name: str) -> Key[Array, "*N"]:
+    """Every key folded with a name."""
+    return fold(keys, zlib.crc32(name.encode()))
+
+
+def of_examples(
+    key: Key[Array, ""], first: int | Int[Array, ""], count: int
+) -> Key[Array, "count"]:
+    """The keys of examples first .. first + count - 1, each folded with its index: an example's
+    noise depends neither on the devices nor on the batch."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(count))
 
 
 def normal(keys: Key[Array, "B"], shape: tuple[int, ...]) -> Float[Array, "B *shape"]:
     """Standard normal numbers for each key."""
+    return _drawn(jax.random.normal, keys, shape)
+
+
+def uniform(keys: Key[Array, "B"], shape: tuple[int, ...] = ()) -> Float[Array, "B *shape"]:
+    """Uniform numbers in [0, 1) for each key."""
+    return _drawn(jax.random.uniform, keys, shape)
+
+
+def _drawn(draw, keys: Key[Array, "B"], shape: tuple[int, ...]) -> Float[Array, "B *shape"]:
+    words = jax.random.key_data(keys)
+    if words.shape[-1] != 2:  # another generator's: what it draws depends on the other keys
+        keys = wrap(words[..., -2:])
     # drawn flat, which compiles and runs several times faster on a CPU
-    return jax.vmap(lambda key: jax.random.normal(key, (math.prod(shape),)))(keys).reshape(
-        len(keys), *shape
-    )
+    flat = jax.vmap(lambda key: draw(key, (math.prod(shape),), jnp.float32))(keys)
+    return flat.reshape(len(keys), *shape)

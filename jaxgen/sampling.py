@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
 
-from jaxgen import programs, ranges, spaces
+from jaxgen import draws, programs, ranges, spaces
 from jaxgen.conditions import ConditionSpec
 from jaxgen.errors import InputError, nearest
 from jaxgen.families.base import Family, Variables
@@ -47,9 +47,7 @@ def check_options(family: Family, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def sample_keys(seed: int, start: int, count: int) -> jax.Array:
     """Keys of the samples start .. start + count - 1 of `seed`."""
-    return jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(
-        start + jnp.arange(count)
-    )
+    return draws.of_examples(draws.root(seed), start, count)
 
 
 def conditions(
@@ -142,7 +140,7 @@ def generate(
     images = []
     for start in range(0, num, batch_size):
         index = np.minimum(np.arange(start, start + batch_size), num - 1)
-        keys = jax.random.wrap_key_data(
+        keys = draws.wrap(
             place(np.asarray(jax.random.key_data(sample_keys(seed, start, batch_size))))
         )
         batch, finite = run(variables, keys, jax.tree.map(lambda x: place(x[index]), condition))

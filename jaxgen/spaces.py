@@ -7,11 +7,11 @@ networks see as they are. A family is not told: it models `batch["x"]`.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
+from jaxgen import draws
 from jaxgen.errors import InputError, lookup
 
 _FLIP = 0xF11B  # folded into an example's key: the flip shares no random bits with its other uses
@@ -44,7 +44,7 @@ def _enter_pixels(
     """`x / 127.5 - 1`; with `augment` each image is mirrored with probability 1/2, by its own key."""
     x = batch["image"].astype(jnp.float32) / 127.5 - 1
     if augment:
-        mirrored = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, _FLIP)))(keys)
+        mirrored = draws.uniform(draws.fold(keys, _FLIP)) < 0.5
         x = jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
     return {**{k: v for k, v in batch.items() if k != "image"}, "x": x}
 

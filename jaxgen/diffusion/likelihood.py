@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Float64, Int, Key
 
 from jaxgen import draws
 from jaxgen.diffusion.schedule import Schedule, log_snr, perturb
-from jaxgen.diffusion.solvers import Denoise, fold_in
+from jaxgen.diffusion.solvers import Denoise
 from jaxgen.errors import InputError, check_number
 
 TIMES, NOISE = 0, 1  # the separate uses of an example's key
@@ -41,15 +41,15 @@ def negative_elbo(
     if num_times is None:
         steps = jnp.arange(1, total + 1)
     else:
-        uniform = jax.vmap(lambda key: jax.random.uniform(key, (count,)))(fold_in(keys, TIMES))
+        uniform = draws.uniform(draws.fold(keys, TIMES), (count,))
         steps = jnp.floor((jnp.arange(count) + uniform) * (total / count)).astype(jnp.int32).T
         steps = jnp.minimum(steps, total - 1) + 1
-    noise_keys = fold_in(keys, NOISE)
+    noise_keys = draws.fold(keys, NOISE)
 
     def add(nats: Array, inputs: tuple[Array, Array]) -> tuple[Array, None]:
         position, step = inputs
         time = step / jnp.float32(total)
-        noise = draws.normal(fold_in(noise_keys, position), x0.shape[1:])
+        noise = draws.normal(draws.fold(noise_keys, position), x0.shape[1:])
         predicted, _ = denoise(perturb(schedule, x0, noise, time), time)
         return nats + vlb_term(x0, predicted, step, schedule), None
 

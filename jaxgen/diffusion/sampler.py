@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 from jaxgen import draws
 from jaxgen.diffusion.grids import check_grid
 from jaxgen.diffusion.schedule import Schedule, check_schedule
-from jaxgen.diffusion.solvers import Denoise, Now, Solver, fold_in
+from jaxgen.diffusion.solvers import Denoise, Now, Solver
 from jaxgen.errors import InputError
 
 INITIAL = 0  # folded into a sample's key for its initial noise
@@ -46,7 +46,7 @@ def sample(
     grid = check_grid(grid)
     check_schedule(schedule)
     if initial is None:
-        initial = float(schedule.sigma(grid[0])) * draws.normal(fold_in(keys, INITIAL), shape)
+        initial = float(schedule.sigma(grid[0])) * draws.normal(draws.fold(keys, INITIAL), shape)
     elif np.shape(initial) != (len(keys), *shape):
         raise InputError(
             f"initial must be x at time {grid[0]:g} for each key, {(len(keys), *shape)}, not "

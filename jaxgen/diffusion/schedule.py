@@ -52,7 +52,11 @@ def build(name: str | Schedule = "", *, where: str = "", **options: Any) -> Sche
     `zero_terminal_snr` rescales the discrete ones by Algorithm 1 of Lin et al. 2024, so that
     alpha(1) = 0. A `Schedule` is returned as it is. Raises InputError for an unknown name or option
     and for a schedule that `check_schedule` refuses."""
-    made = name if isinstance(name, Schedule) else lookup(SCHEDULES, f"schedule of {where}" if where else "schedule", name)
+    made = (
+        name
+        if isinstance(name, Schedule)
+        else lookup(SCHEDULES, f"schedule of {where}" if where else "schedule", name)
+    )
     function = (lambda: made) if isinstance(made, Schedule) else made
     return check_schedule(call_with_options(where or f"schedule '{name}'", function, options))
 

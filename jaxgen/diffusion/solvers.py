@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float64, Int, Key
 
@@ -180,9 +179,4 @@ def posterior_std(
 
 def step_noise(keys: Key[Array, "N"], now: Now, shape: tuple[int, ...]) -> Float[Array, "N *shape"]:
     """Standard normal noise of this step, for each sample from its own key."""
-    return draws.normal(fold_in(fold_in(keys, STEP), now.position), shape)
-
-
-def fold_in(keys: Key[Array, "N"], value: int | Array) -> Key[Array, "N"]:
-    """Every key folded with the same `value`."""
-    return jax.vmap(jax.random.fold_in, (0, None))(keys, jnp.asarray(value))
+    return draws.normal(draws.fold(draws.fold(keys, STEP), now.position), shape)

@@ -74,7 +74,7 @@ def _over(model: Artefact, source: data.Table, count: int, function) -> np.ndarr
 
     @programs.jit
     def run(batch, index):
-        keys = draws.of_examples(draws.root(0), index)
+        keys = draws.of_examples(draws.root(0), index[0], size)
         with jax.default_matmul_precision("highest"):
             return function(model.space.enter(batch, keys), keys)
 

@@ -1,6 +1,4 @@
-"""What sampling costs: seconds per image without compilation, compilation apart, memory and FLOPs
-as XLA counts them.
-"""
+"""What sampling costs: seconds per image without compilation, compilation apart, memory, FLOPs."""
 
 import contextlib
 import functools
@@ -52,9 +50,7 @@ def sampling(
         times[size] = [seconds / size for seconds in _seconds(call, repeats)]
     by_batch = {size: float(np.mean(values)) for size, values in times.items()}
     best = min(by_batch, key=by_batch.get)
-    per_image = (
-        flops(compiled) / batch_size * model.family.nfe(**options)
-    )  # a sampler of n network calls is a loop of n
+    per_image = flops(run, *arguments) / batch_size
     return Speed(
         times[best], times[1], best, by_batch, compile_seconds, memory(compiled), per_image
     )

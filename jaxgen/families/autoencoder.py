@@ -113,7 +113,7 @@ def log_weight(parts: Parts, variables, x, q, condition, call: Call):
 
 def importance_call(call: Call, index) -> Call:
     """The call with the keys of the `index`-th importance sample."""
-    keys = jax.vmap(lambda key: jax.random.fold_in(key, index))(named_key(call.keys, "importance"))
+    keys = draws.fold(named_key(call.keys, "importance"), index)
     return call._replace(keys=keys)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -90,7 +89,7 @@ def init(parts: Parts, key, batch):
 
 def training_times(path: schedule.Schedule, keys):
     """Uniform times: on k/T, k = 1..T, of a discrete schedule, else on (0, 1)."""
-    uniform = jax.vmap(jax.random.uniform)(keys)
+    uniform = draws.uniform(keys)
     if path.steps is None:
         return jnp.clip(uniform, 1e-5, 1.0 - 1e-5)  # the ends are singular for some predictions
     return (jnp.minimum(jnp.floor(uniform * path.steps), path.steps - 1) + 1.0) / path.steps

@@ -7,7 +7,6 @@ networks, goes in two. It samples as any diffusion model, in `steps` steps.
 from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from jaxgen import draws
@@ -72,7 +71,7 @@ def forward(parts: Parts, variables, batch, call: Call):
     condition = student.data.conditions.of(batch)
     if call.train:
         condition = student.data.conditions.drop(condition, call.keys)
-    uniform = jax.vmap(jax.random.uniform)(call.named("time").keys)
+    uniform = draws.uniform(call.named("time").keys)
     time = (jnp.floor(uniform * parts.steps) + 1.0) / parts.steps
     x_t = schedule.perturb(path, x0, draws.normal(call.named("noise").keys, x0.shape[1:]), time)
 

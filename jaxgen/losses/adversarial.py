@@ -98,7 +98,7 @@ def gradient_penalty(
     """(||grad critic(x)|| - target)^2 at x uniform between pairs of real and fake (Gulrajani et al.
     2017, eq. 3).
     """
-    mix = jax.vmap(jax.random.uniform)(keys).reshape((-1,) + (1,) * (real.ndim - 1))
+    mix = draws.uniform(keys).reshape((-1,) + (1,) * (real.ndim - 1))
     squared = _squared_gradient_norm(critic, mix * real + (1.0 - mix) * fake)
     # the square root's slope is infinite at 0: a flat critic must not give NaN
     return jnp.square(jnp.sqrt(squared + 1e-12) - target)
@@ -136,7 +136,7 @@ def gradient_penalty_term(target: NonNegative = 1.0):
     """WGAN-GP's penalty between real and generated images."""
 
     def term(outputs):
-        keys = jax.vmap(lambda key: jax.random.fold_in(key, 0x69))(outputs["keys"])
+        keys = draws.fold(outputs["keys"], 0x69)
         return gradient_penalty(outputs["critic"], outputs["real"], outputs["fake"], keys, target)
 
     return term

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxgen.calls import EVALUATION, Call
 from jaxgen.conditions import UNCONDITIONAL, Condition, ConditionSpec
-from jaxgen.networks.convolution import Conv
+from jaxgen.networks import ops
 from jaxgen.networks.layers import (
     ACTIVATIONS,
     Dropout,
@@ -22,7 +22,6 @@ from jaxgen.networks.layers import (
     average_pool,
     fan_avg_uniform,
     halvings,
-    silu,
     with_images,
     zeros,
 )
@@ -30,13 +29,40 @@ from jaxgen.networks.mlp import projection_score
 from jaxgen.ranges import Count, Fraction, Sizes, one_of
 
 
+class Conv(nn.Module):
+    """`nn.Conv` with SAME padding: the same parameters and the same result.
+
+    `upsample` doubles the image's sides before (nearest neighbour; 3x3 kernels without strides).
+    """
+
+    features: int
+    kernel_size: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    use_bias: bool = True
+    upsample: bool = False
+    dtype: Any = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H' W' O"]:
+        shape = (*self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        x = x.astype(self.dtype)
+        if self.upsample:
+            y = ops.conv_upsampled(x, kernel)
+        else:
+            y = ops.conv(x, kernel.astype(self.dtype), self.strides)
+        if self.use_bias:
+            y += self.param("bias", zeros, (self.features,), jnp.float32).astype(self.dtype)
+        return y
+
+
 class ResidualBlock(nn.Module):
     """x + conv(dropout(silu(norm(conv(silu(norm(x))) + Dense(silu(embedding)))))), the last
     convolution zero at first.
 
     The block of DDPM (Ho et al. 2020, appendix B); a 1x1 convolution is the shortcut where the
-    channels change. A tuple of images means their concatenation along the channels, which is then
-    never stored."""
+    channels change."""
 
     channels: int
     dropout: Fraction = 0.0
@@ -46,27 +72,21 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "B H W I"] | tuple[Float[Array, "B H W _"], ...],
+        x: Float[Array, "B H W I"],
         embedding: Float[Array, "B E"] | None,
         keys: Key[Array, "B"] | None,
     ) -> Float[Array, "B H W C"]:
         conv = partial(Conv, self.channels, dtype=self.dtype)
-        parts = x if isinstance(x, tuple) else (x,)
-        h = GroupNorm(dtype=self.dtype, name="norm_in")(parts)
-        h = jnp.concatenate([silu(part) for part in h], -1)
+        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=fan_avg_uniform)
+        h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_in")(x))
         h = conv((3, 3), kernel_init=fan_avg_uniform, name="conv_in")(h)
         if embedding is not None:
-            dense = nn.Dense(
-                self.channels, dtype=self.dtype, kernel_init=fan_avg_uniform, name="embedding"
-            )
-            h += dense(silu(embedding))[:, None, None, :]
-        h = silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
+            h += dense(self.channels, name="embedding")(nn.silu(embedding))[:, None, None, :]
+        h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
         h = Dropout(self.dropout, self.train, name="dropout")(h, keys)
         h = conv((3, 3), kernel_init=zeros, name="conv_out")(h)
-        if sum(part.shape[-1] for part in parts) != self.channels:
-            x = conv((1, 1), kernel_init=fan_avg_uniform, name="shortcut")(parts)
-        else:
-            x = jnp.concatenate(parts, -1)
+        if x.shape[-1] != self.channels:
+            x = conv((1, 1), kernel_init=fan_avg_uniform, name="shortcut")(x)
         return x + h
 
 
@@ -102,7 +122,7 @@ class ConvEncoder(nn.Module):
                     channels, self.dropout, self.dtype, call.train, name=f"block_{level}_{i}"
                 )
                 h = block(h, embedding, call.keys)
-        h = silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
+        h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
         h = h.reshape(h.shape[0], -1)
         return nn.Dense(self.outputs, dtype=self.dtype, name="out")(h).astype(jnp.float32)
 
@@ -143,7 +163,7 @@ class ConvDecoder(nn.Module):
                 h = block(h, embedding, call.keys)
             if level:
                 h = conv(self.channels[level - 1], upsample=True, name=f"up_{level}")(h)
-        h = silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
+        h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
         return conv(self.shape[2], name="out")(h).astype(jnp.float32)
 
 

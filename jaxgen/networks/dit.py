@@ -20,7 +20,6 @@ from jaxgen.networks.layers import (
     fan_avg_uniform,
     from_patches,
     rematerialise,
-    silu,
     to_patches,
     with_images,
     zeros,
@@ -143,7 +142,7 @@ class DiT(nn.Module):
         h += jnp.asarray(position_embedding(rows, columns, self.width), self.dtype)
 
         embed = TimeEmbedding(self.width, 256, rest, self.dtype, name="embedding")
-        embedding = silu(embed(time, condition))
+        embedding = nn.silu(embed(time, condition))
         block = rematerialise(Block, self.remat)
         for i in range(self.depth):
             layer = block(

@@ -1,8 +1,6 @@
 """Layers that several networks share: normalisation, dropout, attention, time embedding, spectral
 normalisation; and rematerialisation."""
 
-import itertools
-import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -16,35 +14,19 @@ from jaxtyping import Array, Float, Key
 from jaxgen import draws
 from jaxgen.conditions import UNCONDITIONAL, Condition, ConditionSpec
 from jaxgen.errors import InputError, nearest
-from jaxgen.networks.convolution import convolve
-
-
-def silu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """x sigmoid(x); on a CPU to about 1e-6, so that nothing is left of it below -16."""
-    return _silu(x) if jax.default_backend() == "cpu" else nn.silu(x)
-
-
-@jax.checkpoint
-def _silu(x):
-    # A CPU reads an array from memory more slowly than it computes it again. And its tanh is one
-    # fraction, where a sigmoid is an exponential and a division. In float32, as the sum cancels for
-    # a negative x.
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return (wide * (0.5 + 0.5 * jnp.tanh(0.5 * wide))).astype(x.dtype)
-
+from jaxgen.networks import ops
 
 ACTIVATIONS = {
     "tanh": jnp.tanh,
     "relu": nn.relu,
     "gelu": nn.gelu,
-    "silu": silu,
+    "silu": nn.silu,
     "leaky_relu": partial(nn.leaky_relu, negative_slope=0.2),
     "softplus": nn.softplus,
 }
 
-fan_avg_uniform = nn.initializers.variance_scaling(
-    1.0, "fan_avg", "uniform"
-)  # Ho et al. 2020, Peebles & Xie 2023
+# Ho et al. 2020, Peebles & Xie 2023
+fan_avg_uniform = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 zeros = nn.initializers.zeros
 
 
@@ -101,9 +83,10 @@ def with_images(
 def halvings(size: tuple[int, ...], count: int, where: str) -> tuple[int, ...]:
     """`size` halved `count` times; InputError if a side is odd on the way."""
     if any(side % 2**count for side in size):
-        raise InputError(f"{where} halves the image {count} times, but its size "
-                         f"{'x'.join(map(str, size))} is not a "
-                         f"multiple of {2**count}; use fewer resolutions or another size")  # fmt: skip
+        raise InputError(
+            f"{where} halves the image {count} times, but its size {'x'.join(map(str, size))} is "
+            f"not a multiple of {2**count}; use fewer resolutions or another size"
+        )
     return tuple(side // 2**count for side in size)
 
 
@@ -139,65 +122,19 @@ def group_count(channels: int) -> int:
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation (Wu & He 2018) of [B, ..., C], with the parameters and the result of
-    linen's.
-
-    Mean and variance of a group come from per-channel sums, and the normalisation is one scale and
-    shift per channel: one pass to read and one to write, and no reshape of the activations, which
-    is several times faster on a CPU. A tuple of arrays whose channels follow one another is
-    normalised as their concatenation, and stays a tuple."""
+    """linen's group normalisation of [B, ..., C]: the same parameters, the same result."""
 
     groups: int | None = None  # None: group_count(channels)
     epsilon: float = 1e-6
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "B *S C"] | tuple[Float[Array, "B *S _"], ...]
-    ) -> Float[Array, "B *S C"] | tuple[Float[Array, "B *S _"], ...]:
-        # in float32 whatever x is: E[x^2] - E[x]^2 cancels
-        parts = [part.astype(jnp.float32) for part in (x if isinstance(x, tuple) else (x,))]
-        ends, spatial = (
-            list(itertools.accumulate(part.shape[-1] for part in parts)),
-            tuple(range(1, parts[0].ndim - 1)),
-        )
-        channels = ends[-1]
-        groups = self.groups or group_count(channels)
+    def __call__(self, x: Float[Array, "B *S C"]) -> Float[Array, "B *S C"]:
+        channels = x.shape[-1]
         gain = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
         bias = self.param("bias", zeros, (channels,), jnp.float32)
-
-        # The squares first: the gradient then ends in a sum of two arrays, which XLA on a CPU
-        # stores once. One that ends in a broadcast number it would compute again wherever it is
-        # used, such as in the transposes of a convolution's gradient.
-        squares = jnp.concatenate([jnp.mean(jnp.square(part), spatial) for part in parts], -1)
-        means = jnp.concatenate([jnp.mean(part, spatial) for part in parts], -1)
-        mean = group_mean(means, groups)
-        variance = jnp.maximum(group_mean(squares, groups) - jnp.square(mean), 0.0)
-        scale = jax.lax.rsqrt(variance + self.epsilon) * gain
-        shift = bias - mean * scale
-
-        def normalise(part, scale, shift):
-            per_channel = (-1,) + (1,) * len(spatial) + (part.shape[-1],)
-            return (part * scale.reshape(per_channel) + shift.reshape(per_channel)).astype(
-                self.dtype
-            )
-
-        scales, shifts = (jnp.split(m, ends[:-1], -1) for m in (scale, shift))
-        normalised = tuple(map(normalise, parts, scales, shifts))
-        return normalised if isinstance(x, tuple) else normalised[0]
-
-
-def group_mean(x: Float[Array, "B C"], groups: int) -> Float[Array, "B C"]:
-    """Each channel's group's mean."""
-    channels = x.shape[-1]
-    if jax.default_backend() == "cpu":
-        # as a matrix product, whose result XLA stores: means it would compute again for every pixel
-        group = np.arange(channels) * groups // channels
-        average = np.float32(group[:, None] == group) * np.float32(groups / channels)
-        return jnp.dot(x, average, precision="highest")
-    return jnp.repeat(
-        jnp.mean(x.reshape(-1, groups, channels // groups), -1), channels // groups, -1
-    )
+        groups = self.groups or group_count(channels)
+        return ops.group_norm(x, gain, bias, groups, self.epsilon).astype(self.dtype)
 
 
 class Dropout(nn.Module):
@@ -218,11 +155,8 @@ class Dropout(nn.Module):
             return x
         if keys is None:
             raise InputError(f"dropout={self.rate} needs `keys`, one per example, when train=True")
-        kept = (
-            draws.uniform(keys, x.shape[1:], salt=zlib.crc32("/".join(self.path).encode()))
-            >= self.rate
-        )
-        return jnp.where(kept, x / (1 - self.rate), 0).astype(x.dtype)
+        uniform = draws.uniform(draws.named(keys, "/".join(self.path)), x.shape[1:])
+        return jnp.where(uniform >= self.rate, x / (1 - self.rate), 0).astype(x.dtype)
 
 
 def attention(
@@ -301,7 +235,7 @@ class TimeEmbedding(nn.Module):
     def __call__(self, time: Float[Array, "B"], condition: Condition | None) -> Float[Array, "B F"]:
         dense = partial(nn.Dense, self.features, dtype=self.dtype, kernel_init=fan_avg_uniform)
         embedding = dense(name="time_in")(sinusoidal_embedding(time, self.frequencies))
-        embedding = dense(name="time_out")(silu(embedding))
+        embedding = dense(name="time_out")(nn.silu(embedding))
         rest = Embedded(self.conditions, self.features, self.dtype, name="condition")(condition)
         return embedding if rest is None else embedding + rest
 
@@ -327,7 +261,7 @@ def spectral_normalize(
         return x / (jnp.linalg.norm(x) + 1e-12)
 
     def initial():
-        return unit(jax.random.normal(module.make_rng("params"), (kernel.shape[-1],)))
+        return unit(jax.random.normal(module.make_rng("params"), kernel.shape[-1:], jnp.float32))
 
     u = module.variable("spectral", "u", initial)
     # the gradient of sigma takes u and v as constants (their eq. 9)
@@ -375,7 +309,7 @@ class SpectralConv(nn.Module):
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
         kernel = spectral_normalize(self, kernel, self.train).astype(self.dtype)
-        y = convolve(x.astype(self.dtype), kernel)
+        y = ops.conv(x.astype(self.dtype), kernel)
         if self.use_bias:
             y += self.param("bias", zeros, (self.features,), jnp.float32).astype(self.dtype)
         return y

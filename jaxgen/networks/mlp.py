@@ -1,4 +1,4 @@
-"""Fully connected networks on flattened images: encoder, decoder (= generator), critic, denoiser."""
+"""Fully connected networks on flattened images: encoder, decoder, critic, denoiser."""
 
 import math
 from functools import partial
@@ -17,7 +17,6 @@ from jaxgen.networks.layers import (
     SpectralDense,
     TimeEmbedding,
     activation,
-    silu,
     zeros,
 )
 from jaxgen.ranges import Count, Frequencies, Whole, one_of
@@ -29,7 +28,8 @@ class MLP(nn.Module):
     """Dense layers, each followed by the norm and the activation; returns every layer's output
     (without any, its input).
 
-    The condition enters as a vector added in the first layer, as if it were a part of the input. With `residual`, a layer as wide as its input is added to it."""
+    The condition enters as a vector added in the first layer, as if it were a part of the input.
+    With `residual`, a layer as wide as its input is added to it."""
 
     hidden: tuple[int, ...]
     activation: Annotated[str, one_of(ACTIVATIONS)]
@@ -43,6 +43,7 @@ class MLP(nn.Module):
     def __call__(
         self, x: Float[Array, "B D"], condition: Condition | None
     ) -> tuple[Float[Array, "B F"], ...]:
+        self.conditions.check(condition)
         if self.norm not in NORMS:
             raise InputError(f"unknown norm '{self.norm}' of an MLP: {nearest(self.norm, NORMS)}")
         act, norm = activation(self.activation), NORMS[self.norm]
@@ -201,7 +202,7 @@ class MLPDenoiser(nn.Module):
         embed = TimeEmbedding(
             self.embedding, self.embedding, self.conditions, self.dtype, name="embedding"
         )
-        embedding = silu(embed(time, condition))
+        embedding = nn.silu(embed(time, condition))
         h = dense(self.width, name="in")(x.reshape(x.shape[0], -1))
         for i in range(self.depth):
             scale, shift = jnp.split(dense(2 * self.width, name=f"film_{i}")(embedding), 2, -1)

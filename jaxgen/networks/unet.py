@@ -12,8 +12,7 @@ from jaxtyping import Array, Float
 from jaxgen.calls import EVALUATION, Call
 from jaxgen.conditions import UNCONDITIONAL, Condition, ConditionSpec
 from jaxgen.errors import InputError
-from jaxgen.networks.conv import ResidualBlock
-from jaxgen.networks.convolution import Conv
+from jaxgen.networks.conv import Conv, ResidualBlock
 from jaxgen.networks.layers import (
     REMAT,
     GroupNorm,
@@ -23,7 +22,6 @@ from jaxgen.networks.layers import (
     from_patches,
     halvings,
     rematerialise,
-    silu,
     to_patches,
     with_images,
     zeros,
@@ -119,10 +117,10 @@ class UNet(nn.Module):
 
         for level in reversed(range(len(levels))):
             for i in range(self.blocks + 1):
-                h = block((h, skips.pop()), levels[level], f"up_{level}_{i}")
+                h = block(jnp.concatenate([h, skips.pop()], -1), levels[level], f"up_{level}_{i}")
             if level:
                 h = conv(levels[level], upsample=True, name=f"up_{level}")(h)
 
-        h = silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
+        h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
         h = conv(self.patch**2 * outputs, kernel_init=zeros, name="out")(h)
         return from_patches(h, self.patch).astype(jnp.float32)

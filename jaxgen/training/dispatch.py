@@ -100,8 +100,8 @@ def streamed(stream, size: int, per_step: int, longest: int, devices: Parallel) 
 
 
 class Cost(NamedTuple):
-    """What compiling took (seconds), and what the program takes: FLOPs of one step on one device by
-    XLA's count, and the most bytes that one device holds.
+    """What compiling took (seconds), and what the program takes: FLOPs of one step on one device,
+    and the most bytes that one device holds.
     """
 
     seconds: float
@@ -170,9 +170,12 @@ def build(
         kind = count if static else longest
         if kind not in programs:
             since = time.perf_counter()
-            program = function.lower(state, loaded, counts[count]).compile()
+            arguments = state, loaded, counts[count]
+            program = function.lower(*arguments).compile()
             if not programs:
-                compiled(Cost(time.perf_counter() - since, flops(program), memory(program)))
+                seconds, steps = time.perf_counter() - since, count if static else 1
+                per_step = flops(function, *arguments) / max(steps, 1)
+                compiled(Cost(seconds, per_step, memory(program)))
             programs[kind] = program
         return programs[kind]
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, UInt32
 
+from jaxgen import draws
 from jaxgen.errors import InputError, nearest
 from jaxgen.families.base import Family, Variables
 from jaxgen.training.players import Player
@@ -67,13 +68,13 @@ def blank_batch(config, family: Family, batch_size: int = 1) -> dict[str, Array]
 def initial(config, family: Family, players: dict[str, Player]) -> Callable[[], TrainState]:
     """A function that makes the state at step 0 from config.seed alone; the caller compiles it with
     the shardings that it wants."""
-    key = jax.random.key(config.seed)
+    key = draws.root(config.seed)
     trained = tuple(n for n in family.networks if any(n in p.networks for p in players.values()))
     averaged = ema_networks(config, family, trained)
 
     def create():
         batch = blank_batch(config, family)
-        variables = family.init(jax.random.fold_in(key, 0), batch)
+        variables = family.init(draws.fold(key, 0), batch)
         params = {name: tree for name, tree in variables["params"].items() if name in trained}
         frozen = {name: tree for name, tree in variables["params"].items() if name not in trained}
         subset = {name: params[name] for name in averaged}

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxgen import spaces
+from jaxgen import draws, spaces
 from jaxgen.calls import Call, Mean, local_mean
 from jaxgen.families.base import Family, Variables
 from jaxgen.losses import objective
@@ -27,7 +27,7 @@ def example_keys(key: jax.Array, batch_size: int, first: jax.Array | int = 0) ->
 
     first: the index of the first of these examples.
     """
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(batch_size))
+    return draws.of_examples(key, first, batch_size)
 
 
 def player_gradients(
@@ -133,14 +133,14 @@ def build(
         return optax.apply_updates(own, updates), opt_state
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        key = draws.fold(draws.wrap(state.key), state.step)
         start, metrics, uses = state, {}, 0
         for name, player in players.items():
             for update in range(player.updates):
                 data = jax.tree.map(lambda x, i=update: x[i], batch) if stacked else batch
                 use = 0 if config.simultaneous else uses
                 seen = start if config.simultaneous else state
-                grads, means, new = gradients(name, seen, data, jax.random.fold_in(key, use))
+                grads, means, new = gradients(name, seen, data, draws.fold(key, use))
                 own, opt_state = apply(name, state, grads)
                 kept = {
                     k: v for k, v in new.items() if k in player.networks

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import data, distributed, programs, spaces
+from jaxgen import data, distributed, draws, programs, spaces
 from jaxgen.calls import Call
 from jaxgen.errors import InputError, nearest
 from jaxgen.families.base import Family
@@ -83,7 +83,7 @@ def validator(
 
     @programs.jit
     def totals(variables, batch, index):
-        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(index)
+        keys = draws.of_examples(draws.root(0), index[0], len(index))
         mask = batch.pop("mask").astype(jnp.float32)
         outputs, _ = family.forward(variables, space.enter(batch, keys), Call(False, keys))
         sums = {}

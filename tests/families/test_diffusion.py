@@ -205,9 +205,7 @@ def test_labels_are_dropped_at_their_rate_in_training_only():
     )["prediction"]
 
     def share_without_label(train):
-        a, b = (
-            forward(family, variables, d, keys(n), train)["prediction"] for d in (data, other)
-        )
+        a, b = (forward(family, variables, d, keys(n), train)["prediction"] for d in (data, other))
         without = np.abs(a - b).max((1, 2, 3)) == 0
         np.testing.assert_allclose(
             a[without], null[without], atol=1e-5

@@ -3,8 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.conditions import ConditionSpec, Kind
 from jaxgen.errors import InputError
 from jaxgen.networks.dit import DiT, dit_size, position_embedding
+from tests.support import close
 
 
 @pytest.mark.parametrize("size, millions", [("S", 33), ("B", 130.5), ("L", 458), ("XL", 675)])
@@ -16,8 +18,9 @@ def test_parameter_counts_are_the_papers(size, millions):
     the test adds it."""
 
     def count(patch):
-        net = DiT(**dit_size(f"{size}/{patch}"), num_classes=1000, outputs=8)
-        args = jnp.zeros((1, 32, 32, 4)), jnp.zeros(1), jnp.zeros(1, int)
+        classes = ConditionSpec((Kind("label", (), 1000),))
+        net = DiT(**dit_size(f"{size}/{patch}"), conditions=classes, outputs=8)
+        args = jnp.zeros((1, 32, 32, 4)), jnp.zeros(1), classes.blank(1)
         shapes = jax.eval_shape(net.init, jax.random.key(0), *args)
         return sum(p.size for p in jax.tree.leaves(shapes)), net.width
 
@@ -45,9 +48,9 @@ def test_without_blocks_a_patch_sees_only_itself():
 
 def test_positions_are_distinct_and_their_similarity_depends_on_the_offset_only():
     e = position_embedding(3, 5, 16).reshape(3, 5, 16)
-    np.testing.assert_allclose(np.sum(e**2, -1), 8, rtol=1e-5)  # sin^2 + cos^2
+    close(np.sum(e**2, -1), np.full(e.shape[:-1], 8.0))  # sin^2 + cos^2
     similarity = np.einsum("ijd,kld->ijkl", e, e)
-    np.testing.assert_allclose(similarity[0, 0, 1, 2], similarity[1, 2, 2, 4], rtol=1e-5)
+    close(similarity[0, 0, 1, 2], similarity[1, 2, 2, 4])
     assert np.sum(similarity > 8 - 1e-3) == 15
 
 

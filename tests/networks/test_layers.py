@@ -6,7 +6,6 @@ from flax import linen as nn
 
 from jaxgen.errors import InputError
 from jaxgen.networks import layers
-from jaxgen.networks.convolution import upsample
 from jaxgen.networks.layers import (
     Dropout,
     GroupNorm,
@@ -17,10 +16,11 @@ from jaxgen.networks.layers import (
     from_patches,
     group_count,
     halvings,
-    silu,
     sinusoidal_embedding,
     to_patches,
 )
+from jaxgen.networks.ops import upsample
+from tests.support import close
 
 
 @pytest.mark.parametrize("offset", [0.0, 20.0])
@@ -41,56 +41,21 @@ def test_group_norm_is_linens_with_its_gradients(offset):
         value_and_grads(GroupNorm(groups=3)),
         value_and_grads(nn.GroupNorm(3, use_fast_variance=False)),
     )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), ours, theirs)
+    # the sum of squares cancels: its numbers are as large as x^2 over the variance
+    close(ours, theirs, (np.abs(x).max() / np.asarray(x).std()) ** 2, terms=60)
 
 
 def test_group_norm_of_a_constant_is_its_bias_and_half_precision_keeps_float32_sums():
     x = jnp.full((2, 8, 8, 8), 100.0)
     layer = GroupNorm(groups=2)
     variables = {"params": {"scale": jnp.ones(8), "bias": jnp.zeros(8)}}
-    np.testing.assert_allclose(layer.apply(variables, x), 0, atol=1e-2)
+    assert np.abs(layer.apply(variables, x)).max() < 100 * 2**-12  # rounding over root epsilon
     assert np.all(np.isfinite(jax.jit(jax.grad(lambda x: jnp.sum(layer.apply(variables, x))))(x)))
 
     noisy = (3 + jax.random.normal(jax.random.key(1), (2, 16, 16, 8))).astype(jnp.bfloat16)
     half = GroupNorm(groups=2, dtype=jnp.bfloat16).apply(variables, noisy)
     assert half.dtype == jnp.bfloat16
-    np.testing.assert_allclose(
-        half.astype(jnp.float32), layer.apply(variables, noisy.astype(jnp.float32)), atol=0.03
-    )
-
-
-def test_group_norm_of_a_tuple_is_that_of_its_concatenation(monkeypatch):
-    parts = tuple(
-        jax.random.normal(jax.random.key(n), (2, 3, 4, n)) for n in (1, 3, 2)
-    )  # groups lie across the arrays
-    layer, whole = GroupNorm(groups=2), jnp.concatenate(parts, -1)
-    variables = {"params": {"scale": jnp.arange(6.0), "bias": jnp.arange(6.0) ** 2}}
-    expected = layer.apply(variables, whole)
-    np.testing.assert_allclose(
-        jnp.concatenate(layer.apply(variables, parts), -1), expected, rtol=1e-5, atol=1e-5
-    )
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    np.testing.assert_allclose(layer.apply(variables, whole), expected, rtol=1e-5, atol=1e-5)
-
-
-def test_silu_and_its_derivatives_are_the_formulas():
-    def formula(x):
-        return x / (1 + np.exp(-x))
-
-    def slope(x):
-        return formula(x) / x * (1 + x - formula(x))
-
-    x = np.random.default_rng(0).normal(size=1000) * 5
-    given = jnp.float32(x)
-    np.testing.assert_allclose(silu(given), formula(x), atol=1e-6)
-    np.testing.assert_allclose(jax.grad(lambda x: silu(x).sum())(given), slope(x), atol=1e-6)
-    np.testing.assert_allclose(
-        jax.jvp(silu, (given,), (jnp.ones_like(given),))[1], slope(x), atol=1e-6
-    )
-    second = jax.grad(lambda x: jax.grad(lambda x: silu(x).sum())(x).sum())(given)
-    np.testing.assert_allclose(second, (slope(x + 1e-4) - slope(x - 1e-4)) / 2e-4, atol=1e-5)
-    half = jnp.linspace(-8, 8, 100, dtype=jnp.bfloat16)
-    np.testing.assert_allclose(np.float64(silu(half)), formula(np.float64(half)), rtol=2**-8)
+    close(half, layer.apply(variables, noisy.astype(jnp.float32)), factor=1.0)
 
 
 def test_groups_are_ddpms_from_128_channels_and_never_single_channels():
@@ -130,7 +95,7 @@ def test_sinusoidal_embedding_is_the_formula():
         ]  # dim / 2 - 1 = 2
         for t in time
     ]
-    np.testing.assert_allclose(sinusoidal_embedding(jnp.asarray(time), dim), expected, atol=1e-4)
+    close(sinusoidal_embedding(jnp.asarray(time), dim), np.float32(expected), 1000 * time)
     with pytest.raises(InputError, match="even"):
         sinusoidal_embedding(jnp.asarray(time), 5)
 
@@ -146,7 +111,7 @@ def test_resampling_is_torchs():
     )
     down = torch.nn.functional.avg_pool2d(nchw, 2).numpy().transpose(0, 2, 3, 1)
     np.testing.assert_array_equal(upsample(jnp.asarray(x)), up)
-    np.testing.assert_allclose(average_pool(jnp.asarray(x)), down, rtol=1e-5, atol=1e-6)
+    close(average_pool(jnp.asarray(x)), down)
 
 
 def test_halvings():
@@ -180,7 +145,7 @@ def test_spectral_dense_divides_by_the_largest_singular_value_with_its_gradient(
     variables = trained(make, x)
     kernel = variables["params"]["kernel"]
     sigma = np.linalg.svd(np.asarray(kernel), compute_uv=False)[0]
-    np.testing.assert_allclose(make().apply(variables, x), kernel / sigma, rtol=1e-4)
+    close(make().apply(variables, x), kernel / sigma, terms=35)
 
     def loss(normalised):
         return jnp.sum(jnp.sin(3 * normalised) * jnp.arange(5))
@@ -189,7 +154,7 @@ def test_spectral_dense_divides_by_the_largest_singular_value_with_its_gradient(
         jax.grad(lambda k: loss(make().apply({**variables, "params": {"kernel": k}}, x)))
     )(kernel)
     exact = jax.jit(jax.grad(lambda k: loss(k / jnp.linalg.norm(k, 2))))(kernel)
-    np.testing.assert_allclose(ours, exact, rtol=1e-3, atol=1e-3)
+    close(ours, exact, 3 * np.arange(5), terms=35, factor=64)  # two routes through the vectors
 
 
 def test_spectral_conv_divides_by_the_largest_singular_value():
@@ -203,7 +168,7 @@ def test_spectral_conv_divides_by_the_largest_singular_value():
     plain = nn.Conv(4, (3, 3)).apply(
         {"params": {"kernel": kernel / sigma, "bias": jnp.zeros(4)}}, x
     )
-    np.testing.assert_allclose(make().apply(variables, x), plain, rtol=1e-3, atol=1e-4)
+    close(make().apply(variables, x), plain, terms=27)
 
 
 def test_spectral_vector_moves_only_in_training_and_when_mutable():
@@ -211,7 +176,7 @@ def test_spectral_vector_moves_only_in_training_and_when_mutable():
     variables = SpectralDense(5).init(jax.random.key(0), x)
     before = variables["spectral"]["u"]
     assert before.dtype == jnp.float32
-    np.testing.assert_allclose(np.linalg.norm(before), 1, rtol=1e-5)
+    close(np.linalg.norm(before), 1.0)
     evaluated, idle = SpectralDense(5, train=False).apply(variables, x, mutable=["spectral"])
     np.testing.assert_array_equal(idle["spectral"]["u"], before)
     in_training, moved = SpectralDense(5, train=True).apply(variables, x, mutable=["spectral"])
@@ -237,12 +202,12 @@ def test_attention_is_the_softmax_of_scaled_products():
     query, key, value = (jnp.asarray(draw.normal(size=(2, 5, 3, 8)), jnp.float32) for _ in range(3))
     weights = jax.nn.softmax(np.einsum("blhd,bmhd->bhlm", query, key) / np.sqrt(8), -1)
     expected = np.einsum("bhlm,bmhd->blhd", weights, value)
-    np.testing.assert_allclose(attention(query, key, value), expected, rtol=1e-4, atol=1e-5)
+    close(attention(query, key, value), expected, terms=8)
 
 
 @pytest.mark.parametrize("size, dtype, chosen", [
-    (72, jnp.bfloat16, "cudnn"), (64, jnp.float16, "cudnn"), (36, jnp.bfloat16, None), (256, jnp.bfloat16, None),
-    (64, jnp.float32, None),
+    (72, jnp.bfloat16, "cudnn"), (64, jnp.float16, "cudnn"), (36, jnp.bfloat16, None),
+    (256, jnp.bfloat16, None), (64, jnp.float32, None),
 ])  # fmt: skip
 def test_flash_attention_is_chosen_where_cudnn_takes_it(monkeypatch, size, dtype, chosen):
     seen = []

@@ -9,7 +9,7 @@ import pytest
 
 from jaxgen import data, programs
 from jaxgen.data import order
-from jaxgen.networks.convolution import convolve
+from jaxgen.networks.ops import conv as convolve
 from jaxgen.training import loop, state, step
 from tests.support import close
 from tests.training.conftest import DEVICES, Compiled

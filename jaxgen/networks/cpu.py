@@ -1,19 +1,21 @@
-"""Two-dimensional convolution that is fast on a CPU as well, inside loops too.
+"""Operations of networks that XLA's CPU backend runs faster in another form than the plain one.
+
+`ops` holds the plain forms and chooses; each function here has the signature and the result of its
+namesake there. The shares are of a training step of the U-Nets in experiments/benchmark.py, see
+experiments/benchmark_ops.py.
 
 XLA's CPU backend has a fast convolution for one layout only: images NHWC, kernels HWIO. It rewrites
 other layouts into that one, but not inside a loop, where they fall to code that is a hundred times
-slower; and the gradients that JAX derives are in other layouts. So on a CPU the convolution here is
-a primitive of its own, which computes what `lax.conv_general_dilated` does and whose derivatives,
-to any order, are convolutions in the fast layout again."""
+slower; and the gradients that JAX derives are in other layouts. So the convolution here is a
+primitive of its own, which computes what `lax.conv_general_dilated` does and whose derivatives, to
+any order, are convolutions in the fast layout again."""
 
-import itertools
 import math
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
+import numpy as np
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -26,36 +28,21 @@ NO_PADDING, ONE = ((0, 0), (0, 0)), (1, 1)
 MANY_PLACES, FEW_PLACES, VECTOR = 8192, 4096, 8
 
 
-def convolve(
+def conv(
     x: Float[Array, "B H W I"], kernel: Float[Array, "h w I O"], strides: tuple[int, int] = (1, 1)
 ) -> Float[Array, "B H' W' O"]:
-    """The convolution with SAME padding, in the operands' dtype."""
-    sizes = x.shape[1:3]
-    padding = tuple(jax.lax.padtype_to_pads(sizes, kernel.shape[:2], strides, "SAME"))
-    if jax.default_backend() != "cpu":
-        return _lax(x, kernel, strides=strides, padding=padding)
+    padding = tuple(jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, "SAME"))
     return _bind(x, kernel, strides, padding, ONE, ONE)
 
 
-def upsample(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W C"]:
-    """Nearest-neighbour up-sampling by two."""
-    batch, height, width, channels = x.shape
-    x = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
-    return x.reshape(batch, 2 * height, 2 * width, channels)
-
-
-def convolve_upsampled(
+def conv_upsampled(
     x: Float[Array, "B H W I"], kernel: Float[Array, "3 3 I O"]
 ) -> Float[Array, "B 2*H 2*W O"]:
-    """`convolve` of the up-sampled image; on a CPU with 4/9 of the multiplications.
+    """By 4/9 of the multiplications.
 
     Of the three rows of the kernel, two fall on the same row of the small image: which two depends
     on the output's row, even or odd. So each of the four kinds of output (even or odd row, even or
     odd column) is a 2x2 convolution of the small image."""
-    if (
-        jax.default_backend() != "cpu"
-    ):  # not measured there: four small convolutions may cost more than one
-        return convolve(upsample(x), kernel.astype(x.dtype))
     batch, height, width, _ = x.shape
 
     def folded(kernel, odd, axis):
@@ -64,44 +51,39 @@ def convolve_upsampled(
 
     def outputs(row, column):
         padding = ((1 - row, row), (1 - column, column))
-        return _bind(
-            x, folded(folded(kernel, row, 0), column, 1).astype(x.dtype), ONE, padding, ONE, ONE
-        )
+        quarter = folded(folded(kernel, row, 0), column, 1).astype(x.dtype)
+        return _bind(x, quarter, ONE, padding, ONE, ONE)
 
     rows = [jnp.stack([outputs(row, column) for column in (0, 1)], 3) for row in (0, 1)]
     return jnp.stack(rows, 2).reshape(batch, 2 * height, 2 * width, -1)
 
 
-class Conv(nn.Module):
-    """`nn.Conv` with SAME padding: the same parameters and the same result, by `convolve`.
+def group_norm(
+    x: Float[Array, "B *S C"],
+    gain: Float[Array, "C"],
+    bias: Float[Array, "C"],
+    groups: int,
+    epsilon: float,
+) -> Float[Array, "B *S C"]:
+    """By sums over each channel, and one scale and shift for each channel: one pass to read and one
+    to write, and no reshape of the activations."""
+    x, spatial, channels = x.astype(jnp.float32), tuple(range(1, x.ndim - 1)), x.shape[-1]
+    group = np.arange(channels) * groups // channels
+    average = np.float32(group[:, None] == group) * np.float32(groups / channels)
 
-    `upsample` doubles the image's sides before (nearest neighbour; 3x3 kernels without strides).
-    The image may come as a tuple of images whose channels follow one another; the result is that
-    for their concatenation."""
+    def group_mean(x):
+        # as a matrix product, whose result XLA stores: means it would compute again for every pixel
+        return jnp.dot(jnp.mean(x, spatial), average, precision="highest")
 
-    features: int
-    kernel_size: tuple[int, int]
-    strides: tuple[int, int] = (1, 1)
-    use_bias: bool = True
-    upsample: bool = False
-    dtype: Any = jnp.float32
-    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "B H W I"] | tuple[Float[Array, "B H W _"], ...]
-    ) -> Float[Array, "B H' W' O"]:
-        parts = x if isinstance(x, tuple) else (x,)
-        ends = list(itertools.accumulate(part.shape[-1] for part in parts))
-        shape = (*self.kernel_size, ends[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        kernels = jnp.split(kernel if self.upsample else kernel.astype(self.dtype), ends[:-1], 2)
-        apply = convolve_upsampled if self.upsample else partial(convolve, strides=self.strides)
-        y = sum(apply(part.astype(self.dtype), k) for part, k in zip(parts, kernels, strict=True))
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-            y += bias.astype(self.dtype)
-        return y
+    # The squares first: the gradient then ends in a sum of two arrays, which XLA stores once. One
+    # that ends in a broadcast number it would compute again wherever it is used, such as in the
+    # transposes of a convolution's gradient.
+    squares, mean = group_mean(jnp.square(x)), group_mean(x)
+    variance = jnp.maximum(squares - jnp.square(mean), 0.0)
+    scale = jax.lax.rsqrt(variance + epsilon) * gain
+    shift = bias - mean * scale
+    per_channel = (-1, *(1 for _ in spatial), channels)
+    return x * scale.reshape(per_channel) + shift.reshape(per_channel)
 
 
 # The primitive. Its parameters are those of lax.conv_general_dilated.
