@@ -40,6 +40,13 @@ def test_the_input_benchmark_measures_streams_and_the_device(script, tmp_path):
     assert record["protocol"].startswith("Protocol: ")
 
 
+@pytest.mark.slow
+def test_the_evaluation_benchmark_measures_time_and_memory(script, tmp_path):
+    script("benchmark_evaluation").main(["--smoke", f"--out={tmp_path}/size.json"])
+    (case,) = json.loads((tmp_path / "size.json").read_text())["cases"].values()
+    assert set(case["seconds"]) == {"references", "scores", "record"} and case["peak_gib"] > 0
+
+
 def test_the_ratio_is_taken_repeat_by_repeat(script):
     common, counts = (
         script("benchmark_common"),
