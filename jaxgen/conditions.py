@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from jaxgen import draws, ranges
-from jaxgen.calls import named_key
 from jaxgen.errors import InputError
 from jaxgen.ranges import Count, Fraction, Section
 
@@ -111,7 +110,7 @@ class ConditionSpec(NamedTuple):
         def dropped(kind: Kind, x: Array) -> Array:
             if not kind.drop:
                 return x
-            uniform = draws.uniform(named_key(keys, kind.name))
+            uniform = draws.uniform(draws.named(keys, kind.name))
             gone = (uniform < kind.drop).reshape(-1, *(1 for _ in kind.shape))
             return jnp.where(gone, kind.null, x)
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen import draws, networks
-from jaxgen.calls import EVALUATION, Call, named_key
+from jaxgen.calls import EVALUATION, Call
 from jaxgen.families.base import Data, Family, LogProb, Net, merge
 from jaxgen.losses import elbo
 from jaxgen.losses import likelihood as likelihoods
@@ -85,7 +85,7 @@ def init(parts: Parts, key, batch):
 
 def observe(parts: Parts, batch, keys):
     """The modelled x, and x as the encoder sees it, in [-1, 1]."""
-    x = parts.observation.observe(batch["x"], named_key(keys, "observe"))
+    x = parts.observation.observe(batch["x"], draws.named(keys, "observe"))
     return x, 2.0 * x - 1.0 if parts.observation.name == "bernoulli" else x
 
 
@@ -113,7 +113,7 @@ def log_weight(parts: Parts, variables, x, q, condition, call: Call):
 
 def importance_call(call: Call, index) -> Call:
     """The call with the keys of the `index`-th importance sample."""
-    keys = draws.fold(named_key(call.keys, "importance"), index)
+    keys = draws.fold(draws.named(call.keys, "importance"), index)
     return call._replace(keys=keys)
 
 

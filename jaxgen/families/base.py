@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.calls import EVALUATION, Call, named_key
+from jaxgen import draws
+from jaxgen.calls import EVALUATION, Call
 from jaxgen.conditions import UNCONDITIONAL, ConditionSpec
 
 Variables = Mapping[str, Any]
@@ -107,7 +108,7 @@ class Net(NamedTuple):
 
     def init(self, key: jax.Array, *inputs) -> Variables:
         """{"params": {name: tree}, "state": {name: tree}}, without a state entry if it has none."""
-        variables = dict(self.module.init(named_key(key, self.name), *inputs))
+        variables = dict(self.module.init(draws.named(key, self.name), *inputs))
         params = variables.pop("params", {})
         return {"params": {self.name: params}, "state": {self.name: variables} if variables else {}}
 
