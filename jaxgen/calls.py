@@ -33,8 +33,7 @@ class Call(NamedTuple):
 
     def named(self, name: str) -> "Call":
         """The same call with keys of its own for the use called `name`."""
-        return self if self.keys is None else self._replace(keys=named_key(self.keys, name))
+        return self if self.keys is None else self._replace(keys=draws.named(self.keys, name))
 
 
 EVALUATION = Call()
-named_key = draws.named

@@ -143,7 +143,8 @@ def generate(
         keys = draws.wrap(
             place(np.asarray(jax.random.key_data(sample_keys(seed, start, batch_size))))
         )
-        batch, finite = run(variables, keys, jax.tree.map(lambda x: place(x[index]), condition))
+        given = None if condition is None else {n: place(x[index]) for n, x in condition.items()}
+        batch, finite = run(variables, keys, given)
         if not finite:
             raise InputError(
                 f"samples {start} to {start + batch_size - 1} hold NaN or infinity: the model has "

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from jaxgen import families
-from jaxgen.calls import Call, named_key
+from jaxgen import draws, families
+from jaxgen.calls import Call
 from jaxgen.config import default
 from jaxgen.errors import InputError
 from jaxgen.losses import elbo, likelihood, objective
@@ -73,7 +73,7 @@ def batch(n, seed=0):
 def seen(data, keys):
     """The images after dequantisation: what the density is a density of."""
     x = likelihood.build("gaussian", scale=NOISE, squash=False).observe(
-        data["x"], named_key(keys, "observe")
+        data["x"], draws.named(keys, "observe")
     )
     return np.float64(x).reshape(-1, PIXELS)
 
