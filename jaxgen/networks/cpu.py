@@ -1,8 +1,7 @@
 """Operations of networks that XLA's CPU backend runs faster in another form than the plain one.
 
 `ops` holds the plain forms and chooses; each function here has the signature and the result of its
-namesake there. The shares are of a training step of the U-Nets in experiments/benchmark.py, see
-experiments/benchmark_ops.py.
+namesake there. experiments/benchmark_ops.py measures what each of them gives to a training step.
 
 XLA's CPU backend has a fast convolution for one layout only: images NHWC, kernels HWIO. It rewrites
 other layouts into that one, but not inside a loop, where they fall to code that is a hundred times
