@@ -105,35 +105,35 @@ def trainer(settings: Any, longest: int) -> tuple[Callable[[int], float], Any]:
     import jax
     import numpy as np
 
-    from jaxgen import families
-    from jaxgen.training import dispatch, loop, parallel, players, state, step
+    from jaxgen import data, families
+    from jaxgen.training import dispatch, parallel, players, state, step
 
     family = families.build(settings)
     table = players.build(settings, family)
-    per_step, way = players.batches_per_step(table), parallel.build()
-    feed = dispatch.resident(loop.load_source(settings, "train"), settings, per_step, way)
-    calls = dispatch.build(
-        step.build(settings, family, table, way),
-        feed,
+    per_step, devices, costs = players.batches_per_step(table), parallel.build(), []
+    source = data.from_config(settings, "train").everything()
+    steps = dispatch.build(
+        step.build(settings, family, table, devices),
+        dispatch.resident(source, settings, per_step, devices),
         per_step * settings.train.batch_size,
         longest,
-        way,
+        devices,
+        costs.append,
     )
-    now = way.enter(way.create(state.initial(settings, family, table)))
-    cost = calls.compile(now, feed.load(longest), longest)
+    now = devices.enter(devices.create(state.initial(settings, family, table)))
 
-    def run(steps: int) -> float:
+    def run(count: int) -> float:
         nonlocal now
         start = time.perf_counter()
-        for done in range(longest, steps + 1, longest):
-            now, metrics = calls.run(now, feed.load(longest), longest)
+        for done in range(longest, count + 1, longest):
+            now, metrics = steps(now, longest)
             if done % 100 == 0:
                 np.asarray(next(iter(metrics.values())))
         jax.block_until_ready(now)
-        return steps / (time.perf_counter() - start)
+        return count / (time.perf_counter() - start)
 
     run(longest)
-    return run, cost
+    return run, costs[0]
 
 
 def compare(measured: Mapping[str, list[float]], ours: str, theirs: str) -> dict[str, float]:

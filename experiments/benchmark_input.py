@@ -113,7 +113,7 @@ def main(arguments=None) -> None:
     repeats, batches = (2, 4) if options.smoke else (5, 200)
     name = "digits" if options.smoke else "tfds:cifar10"
     pictures = data.open_records(name, "train", data_dir=options.data_dir or None)
-    noise = data.open_records("synthetic", "train", image_shape=pictures.image_shape)
+    noise = data.open_records("synthetic", "train", image_shape=pictures.shape)
     per_core: dict[str, list[float]] = {}
     sides = {
         f"{records.name.split()[0]}, {label}": (records, workers)

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.diffusion import sampler, schedule
+from jaxgen.diffusion import grids, sampler, schedule, solvers
 
 COUNT, SHAPE, STEPS = 8, (32, 32, 3), 250
 MEAN, STD = 0.2, 0.5
@@ -32,14 +32,14 @@ MEAN, STD = 0.2, 0.5
 def ours():
     """keys [N] -> images, by the library."""
     path = schedule.build("linear")
-    grid = schedule.grid(path, "trailing", STEPS)
+    grid = grids.grid(path, "trailing", STEPS)
 
     def denoise(x, t):
         alpha, sigma = path.alpha(t), path.sigma(t)
         residual = (x - alpha * MEAN) / (alpha**2 * STD**2 + sigma**2)
         return MEAN + alpha * STD**2 * residual, sigma * residual
 
-    return lambda keys: sampler.sample(denoise, keys, SHAPE, path, grid)
+    return lambda keys: sampler.sample(denoise, solvers.ddim(), keys, SHAPE, path, grid)
 
 
 def bare():

@@ -180,9 +180,9 @@ def measure(path: str, per_chip: int, changes: dict[str, Any], fsdp: int) -> dic
     config = config_lib.load(path, {**overrides, **changes})
     family = families.build(config)
     table = players.build(config, family)
-    way = parallel.from_config(config)
-    shapes = way.with_shardings(jax.eval_shape(state.initial(config, family, table)))
-    rows = jax.sharding.NamedSharding(way.mesh, way.batch_spec())
+    devices = parallel.from_config(config)
+    shapes = devices.with_shardings(jax.eval_shape(state.initial(config, family, table)))
+    rows = devices.batch_sharding
     batch = {
         "image": jax.ShapeDtypeStruct(
             (config.train.batch_size, *config.data.image_shape), "uint8", sharding=rows
@@ -191,7 +191,8 @@ def measure(path: str, per_chip: int, changes: dict[str, Any], fsdp: int) -> dic
     if config.data.num_classes:
         batch["label"] = jax.ShapeDtypeStruct((config.train.batch_size,), "int32", sharding=rows)
     since = time.perf_counter()
-    compiled = way.compile(step.build(config, family, table, way)).lower(shapes, batch).compile()
+    trained = step.build(config, family, table, devices)
+    compiled = devices.compile(trained).lower(shapes, batch).compile()
     seconds = time.perf_counter() - since
     sizes, text, kind = compiled.memory_analysis(), compiled.as_text(), jax.devices()[0].device_kind
     traffic = (

@@ -2,6 +2,8 @@
 
 Configs use these by way of `jaxgen.config`, which loads, changes and checks them."""
 
+import os
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -51,6 +53,7 @@ def default() -> ConfigDict:
                 image_shape=(0, 0, 0),  # of one example
                 # Further columns: {name: {name: downsample, factor}}.
                 columns=options.copy_and_resolve_references(),
+                resize="none",  # image files of another size: an error; or "crop" or "squash" them
                 num_classes=0,
                 train="train",  # what each split is, e.g. train[:55000]
                 validation="validation",
@@ -110,6 +113,7 @@ def default() -> ConfigDict:
                 inception="",  # the Inception network's weights; empty: $JAXGEN_INCEPTION
                 # To Inception's 299 pixels: tf1_bilinear, pytorch_bilinear or pil_bicubic.
                 resize="tf1_bilinear",
+                scores=(),  # more, each "package.module:attribute": an evaluation.scores.Score
                 log_prob_images=0,  # held-out images whose likelihood is measured; 0: none
                 # The wiring's: num_samples (autoencoder), num_times (diffusion).
                 log_prob=options.copy_and_resolve_references(),
@@ -148,6 +152,7 @@ FIELDS: dict[str, Any] = {  # what each field may be, those in sections that are
     "data.space": str,
     "data.data_dir": str | None,
     "data.image_shape": Annotated[tuple[Count, ...], SHAPE],
+    "data.resize": Literal["none", "crop", "squash"],
     "data.num_classes": Whole,
     "data.train": str,
     "data.validation": str,
@@ -183,6 +188,7 @@ FIELDS: dict[str, Any] = {  # what each field may be, those in sections that are
     "evaluation.features": tuple[str, ...],
     "evaluation.inception": str,
     "evaluation.resize": Literal["tf1_bilinear", "pytorch_bilinear", "pil_bicubic"],
+    "evaluation.scores": tuple[str, ...],
     "evaluation.log_prob_images": Whole,
 }
 
@@ -229,7 +235,8 @@ def experiment(**fields: Any) -> ConfigDict:
     config = ConfigDict(
         dict(
             title="",
-            folder="",  # of the file; set by load
+            # the file that calls this: systems are looked for from its folder upwards
+            file=os.path.abspath(sys._getframe(1).f_globals.get("__file__", "experiment.py")),
             question="",  # what the comparison is to answer, in plain words
             systems=(),  # config files, or system(...) for variants of one
             mode="",  # the mode that each of them is loaded in

@@ -1,15 +1,14 @@
 """A finished or running training run, opened from its folder for sampling and evaluation."""
 
 import dataclasses
+import json
+import os
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import programs
 from jaxgen.artefact import Artefact
-from jaxgen.training import logging, saved, state, step
-from jaxgen.training import players as players_lib
+from jaxgen.training import logging, saved, state
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -48,32 +47,19 @@ def training_seconds(workdir: str) -> float:
     return max((row.get("seconds", 0.0) for row in logging.read_metrics(workdir)), default=0.0)
 
 
-def training_cost(run: Run, workdir: str) -> dict[str, float | None]:
-    """{"training_flops_per_image", "training_images_per_second"}: as XLA counts the step; the
-    median over the run's log.
+def training_cost(workdir: str) -> dict[str, float | None]:
+    """{"training_flops_per_image", "training_images_per_second"}: by the run's cost.json (see
+    training.loop), and the median over its log; None where a run has no such file or rows.
     """
-    config, players = run.config, players_lib.build(run.config, run.family)
-    like = jax.eval_shape(lambda: state.init(config, run.family, players))
-    images = config.train.batch_size * players_lib.batches_per_step(players)
-    leading = (
-        (images,)
-        if images == config.train.batch_size
-        else (images // config.train.batch_size, config.train.batch_size)
-    )
-    batch = {"image": jax.ShapeDtypeStruct((*leading, *config.data.image_shape), jnp.uint8)}
-    if config.data.num_classes:
-        batch["label"] = jax.ShapeDtypeStruct(leading, jnp.int32)
-    compiled = (
-        programs.jit(step.build(config, run.family, players), donate_argnums=0)
-        .lower(like, batch)
-        .compile()
-    )
-    rates = [
-        row["images_per_second"]
-        for row in logging.read_metrics(workdir)
-        if "images_per_second" in row
-    ]
+    try:
+        with open(os.path.join(workdir, "cost.json")) as file:
+            cost = json.load(file)
+        flops = cost["flops"] / cost["examples"]
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        flops = None
+    rows = logging.read_metrics(workdir)
+    rates = [row["images_per_second"] for row in rows if "images_per_second" in row]
     return {
-        "training_flops_per_image": programs.flops(compiled) / images,
+        "training_flops_per_image": flops,
         "training_images_per_second": float(np.median(rates)) if rates else None,
     }

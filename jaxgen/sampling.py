@@ -52,9 +52,6 @@ def sample_keys(seed: int, start: int, count: int) -> jax.Array:
     )
 
 
-balanced_labels = None  # until the loop is moved
-
-
 def conditions(
     spec: ConditionSpec,
     num: int,

@@ -592,6 +592,7 @@ FIELDS_OF_SAMPLING = {
     "evaluation.features": ("('pixels',)", ("pixels",)),
     "evaluation.inception": ("/weights", "/weights"),
     "evaluation.resize": ("pil_bicubic", "pil_bicubic"),
+    "evaluation.scores": ("('mine:score',)", ("mine:score",)),
     "evaluation.log_prob_images": ("5", 5),
     "evaluation.log_prob": ("{'num_times': 3}", {"num_times": 3}),
 }

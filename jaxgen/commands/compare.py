@@ -1,5 +1,7 @@
 """Train what is missing of an experiment, evaluate all of it, and write report.html."""
 
+import sys
+
 from jaxgen import files
 from jaxgen.arguments import several
 from jaxgen.commands.common import CONFIG, file_config, need, say
@@ -13,8 +15,8 @@ FLAGS = (
 
 
 def run(values) -> int:
+    from jaxgen import report
     from jaxgen.compare import Stopped, compare
-    from jaxgen.evaluation import report
 
     need(values, "config", "workdir")
     experiment = file_config(values)
@@ -26,7 +28,7 @@ def run(values) -> int:
     except Stopped as stop:
         say("stopped and saved; the same command goes on from there")
         return 128 + stop.number
-    for line in (*report.table(results).splitlines(), *report.chosen(results)):
+    for line in (*report.table(results, sys.stdout.encoding).splitlines(), *report.chosen(results)):
         say(line)
     say(f"\nreport: {path}")
     return 0

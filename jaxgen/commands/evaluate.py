@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 
 from jaxgen import files
 from jaxgen.arguments import FIELD, listed, path, paths, text
@@ -125,30 +126,10 @@ def source_of(sample: str) -> str:
 
 def write(found: dict, refs, place: str) -> None:
     """The record into its file, and its scores on the screen."""
+    from jaxgen import report
     from jaxgen.evaluation import record, scores
 
     record.write(found, place)
-    for line in table(found, scores.describe(refs.extractors, refs.judge)):
-        say(line)
+    described = scores.describe(refs.extractors, refs.judge)
+    print(report.record_table(found, described, sys.stdout.encoding), end="")
     say(f"written: {place}")
-
-
-def table(found: dict, described: list[dict]) -> list[str]:
-    """A line for each score: mean, standard deviation, and the floor with the multiple of it."""
-    from jaxgen.evaluation.ranking import finite, number
-
-    rows = [("", "score", "", "real images")]
-    for score in described:
-        if score["id"] not in found["scores"]:
-            continue
-        value, floor = found["scores"][score["id"]], found["floors"].get(score["id"])
-        spread = f"± {number(value['std'], score)} " if finite(value["std"]) else ""
-        beside = "" if floor is None else number(floor["mean"], score)
-        beside += f" (x {value['times_floor']:.2f})" if "times_floor" in value else ""
-        mean = number(value["mean"], score)
-        rows.append((score["name"], mean, f"{spread}{score['unit']}", beside))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    return [
-        f"{name:<{widths[0]}}  {value:>{widths[1]}} {spread:<{widths[2]}}  {beside}".rstrip()
-        for name, value, spread, beside in rows
-    ]

@@ -1,5 +1,6 @@
-"""Data: named sources of uint8 images (`sources`), the order of their examples (`order`) and the
-batches made of them: from arrays in memory (`pipeline`), or read in the background (`stream`).
+"""Data: named sources of examples (`sources`), whose splits are `Records` or a `Table` (`records`);
+the order of their examples (`order`); and the batches made of them, from arrays in memory
+(`pipeline`) or read in the background (`stream`).
 
 Modules load on first use: a process that only reads images has no need of JAX.
 """
@@ -7,10 +8,12 @@ Modules load on first use: a process that only reads images has no need of JAX.
 import importlib
 
 _MODULES = {
-    "images": ("prepare", "to_uint8"),
+    "configured": ("from_config", "streams"),
     "order": ("Position",),
     "pipeline": ("batches", "eval_batches", "gather", "index_batches"),
-    "sources": ("Records", "Source", "fingerprint", "load", "open_records", "splits"),
+    "reader": ("Reader",),
+    "records": ("Records", "Table", "check_classes", "classes_without_images", "fingerprint"),
+    "sources": ("load", "open_records", "splits"),
     "stream": ("Stream",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -1,217 +1,213 @@
-"""A folder of image files, with optional labels and captions in a `metadata.jsonl`, as a source."""
+"""A folder of image files as a source, with labels and captions where it has them."""
 
-import io
-import json
+import os
+import posixpath
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxgen.data.png import decode_plain
-from jaxgen.data.reader import Examples, Reader, in_chunks
+from jaxgen.data import metadata, storage
+from jaxgen.data.decode import check_shape, decode_all, shape_of
+from jaxgen.data.reader import Asked, Columns, Reader, in_chunks
+from jaxgen.data.storage import content, reachable
 from jaxgen.errors import InputError
 
-_SPLITS = ("train", "validation", "test")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "val", "valid", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+_SUFFIXES = {
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".avif", ".apng", ".dib", ".jp2"),
+}
+# What is no example, and need not be mentioned
+_KNOWN = {*_SUFFIXES, ".md", ".rst", ".html", ".pdf", ".py", ".sh", ".log", ".yaml", ""}
 
 
-class _Listing(NamedTuple):
-    """One split: its image files in sorted order and, where the metadata has them, their labels and
-    texts.
-    """
+class _Found(NamedTuple):
+    """Images and metadata, {name from the root: path}, and what is not read."""
 
-    files: tuple[str, ...]
-    labels: tuple[int | str, ...] | None
-    texts: tuple[str, ...] | None
+    images: dict[str, str]
+    metadata: dict[str, str]
+    notices: tuple[str, ...]
 
 
-def open_folder(path: str, image_shape: Sequence[int] | None) -> Reader:
+def open_folder(path: str, asked: Asked) -> Reader:
     """Opens a folder; images are decoded when read.
 
-    The subfolders `train`, `validation` and `test` are the splits; when there is none of them, the
-    folder is `train`. Files are found at any depth and sorted by path. A `metadata.jsonl` in a
-    split's folder has one object a line with `file_name` (relative to that folder) and optionally
-    `text` and `label`. String labels are numbered in their sorted order over all splits; an image
-    without a text has the empty one, but labels are for all images or for none.
+    The subfolders `train`, `validation` (or `val`, `valid`, `dev`) and `test` are the splits; when
+    there is none of them, the folder is `train`. Images are found at any depth, also in linked
+    folders but not in hidden ones, and sorted by path. Labels and texts come from
 
-    Args: path: the folder. image_shape: [H, W, C] that every image must have; C = 1, 3 or 4 also
-      decides the mode they are converted to
-        (transparency is composited on white unless C = 4). None: as the first image.
+    - a `metadata.jsonl` (one object a line), `metadata.csv` or `labels.csv` in the folder, in a
+      split's or deeper, with `file_name` relative to its place, and `label` and `text`, either of
+      which may be missing. An image without a text has the empty one, but labels are for all
+      images of a split or for none;
+    - or, where no metadata names an image of the split, its class folders: every image lies in
+      `<class>/`, and there are two of them or more.
+
+    Labels that are strings are numbered in their sorted order over all splits. What was not read is
+    said in `Reader.notices`.
+
+    Args: path: the folder; may be gs:// or s3://. asked.shape: [H, W, C] that every image must
+      have, or is resized to by `asked.resize`; its C decides the mode they are converted to (see
+      `decode`). None: as the first image.
 
     Raises: InputError: a missing folder, a bad line of metadata (file:line), and on reading an
-      image that cannot be decoded
-        or has another size (named).
+      image that cannot be decoded or has another size (named).
     """
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        raise InputError(f"folder:{path}: there is no such folder")
-    folders = {name: root / name for name in _SPLITS if (root / name).is_dir()} or {"train": root}
-    listings = {name: _list(folder) for name, folder in folders.items()}
-    files = [file for listing in listings.values() for file in listing.files]
-    if not files:
-        raise InputError(f"folder:{path}: there is no image in it ({' '.join(_SUFFIXES)})")
-    height, width, channels = image_shape or _shape_of(files[0])
-    if channels not in _MODES:
+    source = f"folder:{path}"
+    check_shape(source, asked)
+    with reachable(source):
+        root = os.path.expanduser(path).rstrip("/") or "/"
+        folders = storage.folders(root)
+        if folders is None:
+            raise InputError(f"{source}: there is no such folder")
+        prefixes = _split_folders(source, folders)
+        found = _find(root, prefixes)
+        splits = {
+            split: tuple(name for name in sorted(found.images) if name.startswith(prefix))
+            for split, prefix in prefixes.items()
+        }
+        known, num_classes = _labels_and_texts(source, found, splits, prefixes)
+    if not found.images:
         raise InputError(
-            f"folder:{path}: images have 1, 3 or 4 channels, not {channels} (image_shape)"
+            f"{source}: there is no image in it ({' '.join(sorted(_SUFFIXES))})"
+            + "".join(f"; not read: {notice}" for notice in found.notices)
         )
-    numbers = _class_numbers(listings, path)
-
-    sizes = {name: len(listing.files) for name, listing in listings.items()}
-    read = partial(_read, listings, numbers, (height, width, channels))
-    return Reader(sizes, read, max(numbers.values(), default=-1) + 1)
+    files = {split: tuple(found.images[n] for n in names) for split, names in splits.items()}
+    first = next(file for split in files.values() for file in split)
+    shape = tuple(asked.shape or shape_of(first, content(first)))
+    names = dict.fromkeys(name for columns in known.values() for name in columns)
+    return Reader(
+        sizes={split: len(names) for split, names in files.items()},
+        read=partial(_read, files, known, shape, asked.resize),
+        columns=("image", *names),
+        num_classes=num_classes,
+        notices=(f"{source}: not read: {'; '.join(found.notices)}",) if found.notices else (),
+    )
 
 
 def _read(
-    listings: dict[str, _Listing],
-    numbers: dict[int | str, int],
-    shape,
-    name: str,
+    files: dict[str, tuple[str, ...]],
+    known: dict[str, Columns],
+    shape: tuple[int, ...],
+    resize: str,
+    split: str,
     indices: np.ndarray,
-) -> Examples:
-    listing = listings[name]
+    names: Sequence[str],
+) -> Columns:
+    columns = {name: known[split][name][indices] for name in names if name in known[split]}
+    if "image" not in names:
+        return columns
     images = np.empty((len(indices), *shape), np.uint8)
 
-    def decode(chunk: slice) -> None:
-        for row in range(chunk.start, chunk.stop):
-            images[row] = _decode(listing.files[indices[row]], *shape)
+    def fill(chunk: slice) -> None:
+        chosen = [files[split][index] for index in indices[chunk]]
+        images[chunk] = decode_all(map(content, chosen), chosen.__getitem__, shape, resize)
 
-    in_chunks(decode, len(indices))
-    labels = listing.labels and np.array([numbers[listing.labels[index]] for index in indices])
-    texts = listing.texts and tuple(listing.texts[index] for index in indices)
-    return Examples(images, labels, texts)
+    in_chunks(fill, len(indices))
+    return {"image": images, **columns}
 
 
-def _list(folder: Path) -> _Listing:
-    files = (
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
+def _split_folders(source: str, folders: Sequence[str]) -> dict[str, str]:
+    """{split: how the names of its images begin}."""
+    found: dict[str, str] = {}
+    for name in sorted(name for name in folders if name.lower() in _SPLITS):
+        split = _SPLITS[name.lower()]
+        if split in found:
+            raise InputError(
+                f"{source}: {found[split]} and {name}/ are both the split {split}; keep one of them"
+            )
+        found[split] = f"{name}/"
+    return {split: found[split] for split in _SPLITS.values() if split in found} or {"train": ""}
+
+
+def _find(root: str, prefixes: dict[str, str]) -> _Found:
+    """The images and metadata of the splits, and what is not read."""
+    files: dict[str, str] = {}
+    links: list[str] = []
+
+    def enter(folder: str, prefix: str, skip: Sequence[str] = ()) -> dict[str, str]:
+        found = storage.walk(folder, skip)
+        links.extend(prefix + name for name in found.links)
+        return {prefix + name: path for name, path in found.files.items()}
+
+    for prefix in prefixes.values():
+        files |= enter(os.path.join(root, prefix).rstrip("/"), prefix)
+    notices = []
+    if "" not in prefixes.values():
+        others = enter(root, "", [prefix.rstrip("/") for prefix in prefixes.values()])
+        beside = [name for name in others if _suffix(name) in _SUFFIXES]
+        if beside:
+            notices.append(
+                f"{len(beside)} images beside the split folders {', '.join(prefixes.values())}, "
+                f"such as {min(beside)}"
+            )
+        # metadata in the root may be about any split, metadata farther down is about its neighbours
+        known = {*beside, *(name for name in others if _is_metadata(name) and "/" in name)}
+        files |= {name: path for name, path in others.items() if name not in known}
+    kinds = Counter(_suffix(name) for name in files if not _is_metadata(name))
+    kinds = [f"{n} {kind}" for kind, n in kinds.most_common() if kind not in _KNOWN]
+    if kinds:
+        notices.append(", ".join([*kinds[:6], *(["..."] if len(kinds) > 6 else [])]))
+    if links:
+        notices.append(
+            f"{', '.join(links[:3])} (links that lead nowhere, or to folders that are read anyway)"
+        )
+    return _Found(
+        images={name: path for name, path in files.items() if _suffix(name) in _SUFFIXES},
+        metadata={name: path for name, path in files.items() if _is_metadata(name)},
+        notices=tuple(notices),
     )
-    paths = {file.relative_to(folder).as_posix(): file for file in files}
-    names = sorted(paths)
-    rows = _metadata(folder / "metadata.jsonl", paths)
-    labels = [rows.get(name, {}).get("label") for name in names]
-    texts = [rows.get(name, {}).get("text") for name in names]
-    labelled = any(label is not None for label in labels)
-    if labelled and None in labels:
-        raise InputError(
-            f"{folder / 'metadata.jsonl'}: {names[labels.index(None)]} has no label although other "
-            f"images do; "
-            "label all images of a split or none"
-        )
-    return _Listing(
-        files=tuple(str(paths[name]) for name in names),
-        labels=tuple(labels) if labelled else None,
-        texts=tuple(text or "" for text in texts)
-        if any(text is not None for text in texts)
-        else None,
-    )
 
 
-def _metadata(file: Path, images: dict[str, Path]) -> dict[str, dict[str, Any]]:
-    """The lines of a metadata file by image; empty when the file does not exist."""
-    if not file.exists():
-        return {}
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: is not UTF-8 text ({error})") from error
-    rows = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            problem = _row_problem(row, images, rows)
-        except json.JSONDecodeError as error:
-            problem = f"is not JSON ({error})"
-        if problem:
-            raise InputError(f"{file}:{number}: {problem}")
-        rows[row["file_name"]] = row
-    return rows
+def _is_metadata(name: str) -> bool:
+    return posixpath.basename(name).lower() in metadata.NAMES
 
 
-def _row_problem(row: Any, images: dict[str, Path], rows: dict[str, Any]) -> str | None:
-    if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
-        return 'expected an object like {"file_name": "a.png", "text": "...", "label": 0}'
-    name, label = row["file_name"], row.get("label")
-    if name not in images:
-        return f"names '{name}', but there is no such image in {' '.join(_SUFFIXES)}"
-    if name in rows:
-        return f"names '{name}' a second time"
-    if not isinstance(row.get("text", ""), str | None):
-        return f"the text of '{name}' must be a string"
-    if (
-        isinstance(label, bool)
-        or not isinstance(label, str | int | None)
-        or (isinstance(label, int) and label < 0)
-    ):
-        return (
-            f"the label of '{name}' must be a string or an integer from 0, got {json.dumps(label)}"
-        )
-    return None
+def _suffix(name: str) -> str:
+    """What the name of a file ends with; of one like README, "" for "nothing to look at"."""
+    suffix = posixpath.splitext(name)[1].lower()
+    return suffix or ("" if posixpath.basename(name).isupper() else "without a suffix")
 
 
-def _class_numbers(listings: dict[str, _Listing], path: str) -> dict[int | str, int]:
-    """Class numbers by label: integers are their own, strings are counted in sorted order over all
-    splits.
-    """
-    labels = {label for listing in listings.values() for label in listing.labels or ()}
-    if len({type(label) for label in labels}) > 1:
-        raise InputError(
-            f"folder:{path}: labels must be all strings or all integers in all metadata.jsonl"
-        )
-    if any(isinstance(label, str) for label in labels):
-        return {label: number for number, label in enumerate(sorted(labels))}
-    return {label: label for label in labels}
-
-
-def _open(file: str, data: bytes | None = None):
-    """The decoded image, upright, of a file or of what is in it."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(file if data is None else io.BytesIO(data)) as image:
-            return ImageOps.exif_transpose(image)
-    except Exception as error:  # a decoder fed with broken bytes raises many kinds of errors
-        raise InputError(
-            f"{file}: cannot be read as an image ({error}); repair or remove it"
-        ) from error
-
-
-def _shape_of(file: str) -> tuple[int, int, int]:
-    image = _open(file)
-    if image.has_transparency_data:
-        channels = 4
-    else:
-        channels = 1 if image.mode in ("1", "L") else 3
-    return image.height, image.width, channels
-
-
-def _decode(file: str, height: int, width: int, channels: int) -> np.ndarray:
-    from PIL import Image
-
-    try:
-        data = Path(file).read_bytes()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
-    pixels = decode_plain(data, (height, width, channels))
-    if pixels is not None:
-        return np.frombuffer(pixels, np.uint8).reshape(height, width, channels)
-    image = _open(file, data)
-    if image.mode.startswith(("I", "F")):
-        raise InputError(
-            f"{file}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits"
-        )
-    if (image.height, image.width) != (height, width):
-        raise InputError(
-            f"{file}: is {image.height}x{image.width} (height x width), expected {height}x{width}"
-        )
-    if image.has_transparency_data and channels != 4:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert(_MODES[channels])).reshape(height, width, channels)
+def _labels_and_texts(
+    source: str, found: _Found, splits: dict[str, tuple[str, ...]], prefixes: dict[str, str]
+) -> tuple[dict[str, Columns], int]:
+    """({split: columns "label" and "text" where there are any}, number of classes)."""
+    keys = {name: metadata.key(name) for name in found.images}
+    rows: dict[str, dict[str, Any]] = {}
+    for name in sorted(found.metadata):
+        file = found.metadata[name]
+        more = metadata.read(file, content(file), posixpath.dirname(name), set(keys.values()))
+        metadata.merge(rows, more, file)
+    labels: dict[str, list | None] = {}
+    texts = {}
+    for split, names in splits.items():
+        described = [rows.get(keys[name], {}) for name in names]
+        values = [row.get("label") for row in described]
+        texts[split] = [row.get("text") for row in described]
+        labels[split] = None if all(value is None for value in values) else values
+        if labels[split] and None in values:
+            raise InputError(
+                f"{', '.join(sorted(found.metadata.values()))}: {names[values.index(None)]} has no "
+                "label although other images do; label all images of a split or none"
+            )
+    folders = {
+        split: [name.removeprefix(prefixes[split]).split("/") for name in names]
+        for split, names in splits.items()
+        if not any(keys[name] in rows for name in names)
+    }
+    classes = {
+        split: [parts[0] for parts in names]
+        for split, names in folders.items()
+        if names and all(len(parts) == 2 for parts in names)
+    }
+    if len({name for names in classes.values() for name in names}) > 1:
+        labels.update(classes)
+    return metadata.columns(source, labels, texts)

@@ -1,20 +1,22 @@
 """An `.npz` archive of uint8 images, with optional labels, as a source."""
 
+import io
 import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
-from jaxgen.data.reader import Examples, Reader, take
+from jaxgen.data.reader import Asked, Columns, Reader, take
+from jaxgen.data.storage import content, is_file, is_remote, reachable
 from jaxgen.errors import InputError
 
 
-def open_npz(path: str) -> Reader:
+def open_npz(path: str, asked: Asked) -> Reader:
     """Opens an archive; the images of a split are read when they are asked for.
 
     The arrays are `<split>_images` and `<split>_labels` for each split, or `images` and `labels`,
@@ -22,36 +24,41 @@ def open_npz(path: str) -> Reader:
     two forms have one split, `train`. Images are uint8 [N, H, W, C], or [N, H, W] for one channel;
     labels are integers [N], and the number of classes follows from the largest label of all splits.
 
-    What `np.savez` writes stays on disk and may be larger than the memory; what
-    `np.savez_compressed` writes is decoded as a whole, in every process that reads it.
+    What `np.savez` writes stays on disk and may be larger than the memory. What
+    `np.savez_compressed` writes is decoded as a whole, in every process that reads it, and what
+    lies elsewhere (gs://, s3://) is downloaded into the memory of each.
 
     Raises:
       InputError: a missing or damaged file, other names, and arrays of another kind or shape.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise InputError(f"npz:{path}: there is no such file")
-    archive = _Archive(file)
+    archive = _Archive(path)
     splits = _splits(archive)
     labels = [_labels(archive, key) for _, key in splits.values() if key is not None]
     num_classes = max((int(part.max()) + 1 for part in labels if len(part)), default=0)
     sizes = {name: archive.size(images) for name, (images, _) in splits.items()}
-    return Reader(sizes, partial(_read, archive, splits), num_classes)
+    columns = ("image", "label") if labels else ("image",)
+    return Reader(sizes, partial(_read, archive, splits), columns, num_classes)
 
 
 def _read(
-    archive: "_Archive", splits: dict[str, tuple[str, str | None]], name: str, indices: np.ndarray
-) -> Examples:
-    images_key, labels_key = splits[name]
-    images = _images(archive, images_key)
-    if labels_key is None:
-        return Examples(take(images, indices))
-    labels = _labels(archive, labels_key)
-    if len(labels) != len(images):
-        raise InputError(
-            f"npz:{archive.file}: split '{name}' has {len(images)} images but {len(labels)} labels"
-        )
-    return Examples(take(images, indices), take(labels, indices))
+    archive: "_Archive",
+    splits: dict[str, tuple[str, str | None]],
+    split: str,
+    indices: np.ndarray,
+    names: Sequence[str],
+) -> Columns:
+    images_key, labels_key = splits[split]
+    columns = {}
+    if "image" in names:
+        columns["image"] = take(_images(archive, images_key), indices)
+    if "label" in names and labels_key is not None:
+        labels, count = _labels(archive, labels_key), archive.size(images_key)
+        if len(labels) != count:
+            raise InputError(
+                f"npz:{archive.file}: split '{split}' has {count} images but {len(labels)} labels"
+            )
+        columns["label"] = take(labels, indices)
+    return columns
 
 
 class _Archive:
@@ -59,18 +66,30 @@ class _Archive:
     process holds none.
     """
 
-    def __init__(self, file: Path):
-        self.file = file
+    def __init__(self, path: str):
+        self.file = os.path.expanduser(path)
         self._arrays: dict[str, np.ndarray] = {}
+        self._sizes: dict[str, int] = {}
+        self._content = b""
         self._checked = False
+        with reachable(f"npz:{path}"):
+            if not is_file(self.file):
+                raise InputError(f"npz:{path}: there is no such file")
+            self._open().close()
         with self._readable("it"):
-            with zipfile.ZipFile(file) as archive:
+            with self._open() as stream, zipfile.ZipFile(stream) as archive:
                 self.members = {
                     info.filename.removesuffix(".npy"): info for info in archive.infolist()
                 }
 
     def __getstate__(self):
-        return {**self.__dict__, "_arrays": {}, "_checked": True}
+        return {**self.__dict__, "_arrays": {}, "_content": b"", "_checked": True}
+
+    def _open(self):
+        if not is_remote(self.file):
+            return open(self.file, "rb")
+        self._content = self._content or content(self.file)
+        return io.BytesIO(self._content)
 
     def __getitem__(self, key: str) -> np.ndarray:
         if key not in self._arrays:
@@ -80,27 +99,30 @@ class _Archive:
 
     def size(self, key: str) -> int:
         """The length of an array, from its header alone."""
-        with self._readable(f"'{key}'"), zipfile.ZipFile(self.file) as archive:
-            with archive.open(self.members[key]) as stream:
-                shape, _, _ = _header(stream)
-        return shape[0] if shape else 0
+        if key not in self._sizes:
+            with self._readable(f"'{key}'"), self._open() as file, zipfile.ZipFile(file) as archive:
+                with archive.open(self.members[key]) as stream:
+                    shape, _, _ = _header(stream)
+            self._sizes[key] = shape[0] if shape else 0
+        return self._sizes[key]
 
     def _map(self, key: str) -> np.ndarray:
         member = self.members[key]
-        with open(self.file, "rb") as stream:
+        with self._open() as stream:
             # the local header repeats the name, and its extra field may differ from the directory's
             stream.seek(member.header_offset)
             name, extra = struct.unpack("<HH", stream.read(30)[26:])
             start = stream.seek(name + extra, os.SEEK_CUR)
-            if member.compress_type == zipfile.ZIP_STORED and member.file_size:
+            plain = member.compress_type == zipfile.ZIP_STORED and not self._content
+            if plain and member.file_size:
                 shape, fortran_order, dtype = _header(stream)
                 if not fortran_order and not dtype.hasobject and 0 not in shape:
                     if not self._checked:
-                        content = np.memmap(self.file, np.uint8, "r", start, (member.file_size,))
-                        if zlib.crc32(content) != member.CRC:
+                        stored = np.memmap(self.file, np.uint8, "r", start, (member.file_size,))
+                        if zlib.crc32(stored) != member.CRC:
                             raise ValueError("bad CRC-32")
                     return np.memmap(self.file, dtype, "r", stream.tell(), shape)
-        with np.load(self.file, allow_pickle=False) as archive:
+        with self._open() as stream, np.load(stream, allow_pickle=False) as archive:
             return archive[key]
 
     @contextmanager

@@ -131,7 +131,7 @@ def _mix(x):
 
 
 def _seed_words(seed: int):
-    """Two words of a seed of any length, hashed so that neighbouring seeds have nothing in common."""
+    """Two words of a seed of any length, hashed so that neighbours have nothing in common."""
     return np.frombuffer(hashlib.blake2b(str(seed).encode(), digest_size=8).digest(), "<u4").astype(
         np.uint32
     )

@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 from jaxgen.data import order
 from jaxgen.data.order import START, Position
-from jaxgen.data.sources import Source
+from jaxgen.data.records import Table
 from jaxgen.errors import InputError
 
 _BLOCK = (
@@ -80,7 +80,7 @@ def rows_of_process(batch_size: int, process_index: int, process_count: int) -> 
 
 
 def batches(
-    source: Source,
+    source: Table,
     batch_size: int,
     *,
     seed: int,
@@ -98,27 +98,25 @@ def batches(
       process_index, process_count: process p of P gets rows [p * B / P, (p + 1) * B / P) of the
       global batch.
 
-    Returns: An iterator of ({"image": uint8 [B / P, H, W, C], "label": int32 [B / P] if the source
-      has labels}, Position).
+    Returns: An iterator of ({"image": uint8 [B / P, H, W, C], "label": int32 [B / P], ...},
+      Position), with all columns of numbers that the source has.
 
     Raises:
       InputError: a batch size that the processes do not divide, or what `index_batches` refuses.
     """
     rows = rows_of_process(batch_size, process_index, process_count)
-    stream = index_batches(
-        len(source.images), batch_size, seed=seed, position=position, shuffle=shuffle
-    )
+    stream = index_batches(len(source), batch_size, seed=seed, position=position, shuffle=shuffle)
     arrays = source.arrays
     return ((gather(arrays, indices[rows]), after) for indices, after in stream)
 
 
-def eval_batches(source: Source, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+def eval_batches(source: Table, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
     """One pass in the order of the source, for evaluation.
 
     Every batch has `batch_size` rows, so that one compiled function serves; "mask" (bool [B]) is
     False on the rows that fill up the last batch (they repeat the last example, so they are
     ordinary images)."""
-    size = len(source.images)
+    size = len(source)
     for start in range(0, size, batch_size):
         indices = np.arange(start, start + batch_size)
         yield gather(source.arrays, np.minimum(indices, size - 1)) | {"mask": indices < size}

@@ -1,43 +1,67 @@
-"""What all sources share: their examples, how they are read, and split expressions: `train[:5000]`,
-`train[90%:]`, `a+b`.
+"""What all sources share: columns of examples, how they are read, and split expressions:
+`train[:5000]`, `train[90%:]`, `a+b`.
 """
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxgen.errors import InputError
 
+# Examples by column: "image" uint8 [N, H, W, C] or "point" float32 [N, D], which is what a model
+# learns; "label" int [N]; "text", strings [N]; and whatever else a source has.
+Columns = dict[str, np.ndarray]
+SPACES = {"image": "pixels", "point": "points"}  # by the column that is modelled
 _CHUNK, _THREADS = 1024, 16
 
 
-class Examples(NamedTuple):
-    """Decoded examples: images uint8 [N, H, W, C], labels int [N] or None, one text per image or
-    None.
-    """
+class Asked(NamedTuple):
+    """What the caller of `open_records` wants, beside the source's name; see there."""
 
-    images: np.ndarray
-    labels: np.ndarray | None = None
-    texts: tuple[str, ...] | None = None
+    data_dir: str | None = None
+    shape: tuple[int, ...] | None = None
+    resize: str = "none"
 
 
 class Reader(NamedTuple):
-    """An opened source whose images are decoded when they are asked for, in any order. It can be
+    """An opened source, whose examples are decoded when they are asked for, in any order. It can be
     pickled.
 
     Attributes:
       sizes: the number of examples of each base split.
-      read: (base split, int [N]) -> the examples at these indices.
+      read: (base split, int [N], names of columns) -> those of the columns that the split has, for
+        the examples at these indices. It decodes no image where "image" is not among the names.
+      columns: the names of all columns.
       num_classes: 0 without labels.
+      notices: lines on what the source holds and was not read.
     """
 
     sizes: Mapping[str, int]
-    read: Callable[[str, np.ndarray], Examples]
-    num_classes: int
+    read: Callable[[str, np.ndarray, Sequence[str]], Columns]
+    columns: tuple[str, ...]
+    num_classes: int = 0
+    notices: tuple[str, ...] = ()
+
+
+def in_memory(splits: Mapping[str, Columns], num_classes: int = 0) -> Reader:
+    """A reader of columns that are in memory: {split: columns}."""
+    sizes = {name: len(modelled(columns)) for name, columns in splits.items()}
+    names = dict.fromkeys(name for columns in splits.values() for name in columns)
+    return Reader(sizes, partial(_take_columns, dict(splits)), tuple(names), num_classes)
+
+
+def _take_columns(splits, split: str, indices: np.ndarray, names: Sequence[str]) -> Columns:
+    return {name: take(splits[split][name], indices) for name in names if name in splits[split]}
+
+
+def modelled(columns: Mapping[str, Any]) -> Any:
+    """The column that a model learns."""
+    return columns["point" if "point" in columns else "image"]
 
 
 def take(array: np.ndarray, indices: np.ndarray) -> np.ndarray:

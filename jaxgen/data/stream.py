@@ -22,13 +22,13 @@ import numpy as np
 from jaxgen.data import order
 from jaxgen.data.order import START, Position
 from jaxgen.data.pipeline import rows_of_process
-from jaxgen.data.sources import Records
+from jaxgen.data.records import Records
 from jaxgen.errors import InputError, RetryError
 
 _ENDLESS = 2**40  # batches
 _AHEAD = 8  # batches that are ready or being made, of each worker process or of all threads
 _THREADS = 4
-_START_SECONDS = 10  # to create the processes; what they import takes its time afterwards
+_START_SECONDS = 60  # to create the processes; what they import takes its time afterwards
 
 
 class _Batches(NamedTuple):
@@ -165,7 +165,8 @@ def _start(batches: _Batches, workers: int):
     iterator = iter(dataset.mp_prefetch(options, worker_init_fn=_enter_worker))
     others, deadline = set(multiprocessing.active_children()), time.monotonic() + _START_SECONDS
     with _without_main():
-        iterator.get_state()  # makes the iterators of all workers, so that all processes start now, in threads of grain
+        # makes the iterators of all workers, so that all processes start now, in threads of grain
+        iterator.get_state()
         iterator.start_prefetch()
         while (
             len(set(multiprocessing.active_children()) - others) < workers

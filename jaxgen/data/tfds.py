@@ -1,19 +1,17 @@
 """A data set prepared by TensorFlow Datasets, read without TensorFlow, as a source."""
 
-import io
 import os
 import re
+from collections.abc import Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxgen.data.png import decode_plain
-from jaxgen.data.reader import Examples, Reader, in_chunks
+from jaxgen.data.decode import MODES, check_shape, decode_all
+from jaxgen.data.reader import Asked, Columns, Reader, in_chunks
 from jaxgen.errors import InputError, nearest
-
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 class _Shards(NamedTuple):
@@ -25,69 +23,81 @@ class _Shards(NamedTuple):
     starts: tuple[int, ...]
 
 
-def open_tfds(name: str, data_dir: str | None) -> Reader:
+def open_tfds(name: str, asked: Asked) -> Reader:
     """Opens a data set that is prepared on disk as array records; nothing is downloaded.
 
-    The features used are `image` (uint8 of one fixed shape) and, where it is a class, `label`.
+    The features used are `image` (uint8) and, where it is a class, `label`.
 
     Args:
       name: TFDS's name, such as "mnist" or "mnist:3.0.1".
-      data_dir: the folder that holds the prepared data sets; None is TFDS's own default.
+      asked.data_dir: the folder that holds the prepared data sets; None is TFDS's own default.
+      asked.shape, asked.resize: images of several sizes are resized to one shape; see `decode`.
 
     Raises: InputError: a missing package, an unknown name, a data set that is not prepared (the
       message says how to do it),
         or images of another kind.
     """
-    features, splits = _prepared(name, data_dir)
+    source = f"tfds:{name}"
+    check_shape(source, asked)
+    features, splits = _prepared(name, asked.data_dir)
     if "image" not in features:
-        raise InputError(f"tfds:{name}: has no feature 'image', only {', '.join(features)}")
+        raise InputError(f"{source}: has no feature 'image', only {', '.join(features)}")
     image = features["image"]
     shape, dtype = image.shape, np.dtype(image.np_dtype)
+    if asked.resize != "none" and len(shape) == 3:
+        shape = tuple(asked.shape)
     if (
         None in shape
         or len(shape) != 3
-        or shape[-1] not in _MODES
+        or shape[-1] not in MODES
         or dtype != np.uint8
         or not hasattr(image, "encoding_format")
     ):
         raise InputError(
-            f"tfds:{name}: images are {dtype} of shape {shape}, expected encoded images (uint8) of "
-            f"one fixed shape; "
-            "resize them into a folder or an npz file"
+            f"{source}: images are {dtype} of shape {shape}, expected encoded images (uint8) of "
+            f"one fixed shape; config.data.resize=crop or squash gives them one"
         )
     num_classes = getattr(features["label"], "num_classes", 0) if "label" in features else 0
-    read = partial(_read, f"tfds:{name}", splits, shape, bool(num_classes))
-    return Reader({split: shards.starts[-1] for split, shards in splits.items()}, read, num_classes)
+    return Reader(
+        {split: shards.starts[-1] for split, shards in splits.items()},
+        partial(_read, source, splits, shape, asked.resize),
+        ("image", "label") if num_classes else ("image",),
+        num_classes,
+    )
 
 
 def _read(
-    name: str, splits: dict[str, _Shards], shape, labelled: bool, split: str, indices: np.ndarray
-) -> Examples:
-    images = np.empty((len(indices), *shape), np.uint8)
-    labels = np.empty(len(indices), np.int32) if labelled else None
+    source: str,
+    splits: dict[str, _Shards],
+    shape: tuple[int, ...],
+    resize: str,
+    split: str,
+    indices: np.ndarray,
+    names: Sequence[str],
+) -> Columns:
+    images = np.empty((len(indices) if "image" in names else 0, *shape), np.uint8)
+    labels = np.empty(len(indices), np.int32)
 
-    def decode(chunk: slice) -> None:
+    def fill(chunk: slice) -> None:
         from tensorflow_datasets.proto import tf_example_pb2
 
-        pixels = []
-        for row, record in zip(
-            range(chunk.start, chunk.stop), _records(splits[split], indices[chunk])
-        ):
-            feature = tf_example_pb2.Example.FromString(record).features.feature
-            try:
-                pixels.append(_decode(feature["image"].bytes_list.value[0], shape))
-            except (
-                Exception
-            ) as error:  # a decoder fed with broken bytes raises many kinds of errors
-                raise InputError(
-                    f"{name}: example {indices[row]} of '{split}' has no readable image ({error})"
-                ) from error
-            if labelled:
-                labels[row] = feature["label"].int64_list.value[0]
-        images[chunk] = np.frombuffer(b"".join(pixels), np.uint8).reshape(-1, *shape)
+        features = [
+            tf_example_pb2.Example.FromString(record).features.feature
+            for record in _records(splits[split], indices[chunk])
+        ]
+        if "image" in names:
+            images[chunk] = decode_all(
+                (b"".join(feature["image"].bytes_list.value) for feature in features),
+                lambda i: f"{source}: example {indices[chunk.start + i]} of '{split}'",
+                shape,
+                resize,
+            )
+        if "label" in names:
+            labels[chunk] = [feature["label"].int64_list.value[0] for feature in features]
 
-    in_chunks(decode, len(indices))
-    return Examples(images, labels)
+    in_chunks(fill, len(indices))
+    columns = {"image": images, "label": labels}
+    return {name: columns[name] for name in columns if name in names}
 
 
 def _records(shards: _Shards, indices: np.ndarray) -> list[bytes]:
@@ -113,26 +123,14 @@ def _reader(file: str):
     )
 
 
-def _decode(data: bytes, shape) -> bytes:
-    pixels = decode_plain(data, shape)
-    if pixels is None:
-        from PIL import Image
-
-        with Image.open(io.BytesIO(data)) as image:
-            if (image.height, image.width) != tuple(shape[:2]):
-                raise ValueError(f"it is {image.height}x{image.width}, not {shape[0]}x{shape[1]}")
-            pixels = image.convert(_MODES[shape[2]]).tobytes()
-    return pixels
-
-
 def _prepared(name: str, data_dir: str | None) -> tuple[Any, dict[str, _Shards]]:
     """The features of a prepared data set and its files by split."""
     data_dir = data_dir and os.path.expanduser(data_dir)
     not_prepared = InputError(
         f"tfds:{name}: is not prepared as array records in "
         f"{data_dir or 'the default data_dir of TFDS'}; set data_dir "
-        f"to where it is, or prepare it once (needs TensorFlow) with: tfds build {name} --file_format=array_record"
-        + (f" --data_dir={data_dir}" if data_dir else "")
+        f"to where it is, or prepare it once (needs TensorFlow) with: tfds build {name} "
+        "--file_format=array_record" + (f" --data_dir={data_dir}" if data_dir else "")
     )
     try:
         with _quiet():
@@ -170,7 +168,7 @@ def _prepared(name: str, data_dir: str | None) -> tuple[Any, dict[str, _Shards]]
 
 @contextmanager
 def _quiet():
-    """Without the warnings of TFDS about what it would rather have, or data where it looks in vain."""
+    """Without the warnings of TFDS about what it would rather have or looks for in vain."""
     from absl import logging
 
     verbosity = logging.get_verbosity()

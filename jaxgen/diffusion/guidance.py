@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from jaxgen.diffusion.sampler import Denoise
 from jaxgen.diffusion.schedule import Schedule, expand
-from jaxgen.errors import InputError
+from jaxgen.diffusion.solvers import Denoise
+from jaxgen.errors import InputError, check_number
 
 
 def classifier_free(
@@ -27,7 +27,9 @@ def classifier_free(
     Ho & Salimans 2022, with the weight counted so that 0 is unconditional and 1 conditional.
     `condition` has one row per example (labels [N], embeddings [N, ...], or a tree of them); `null`
     is what replaces it: a label or array that broadcasts to it, or a tree of such. At times outside
-    of `interval` = (low, high) the weight is 1 (Kynkaanniemi et al. 2024)."""
+    of `interval` = (low, high) the weight is 1 (Kynkaanniemi et al. 2024). Raises InputError for a
+    weight that is not finite and an interval that is none."""
+    check(weight, interval)
 
     def with_null(rows: Array, value: Any) -> Array:
         return jnp.concatenate([rows, jnp.broadcast_to(jnp.asarray(value, rows.dtype), rows.shape)])
@@ -46,8 +48,23 @@ def classifier_free(
     return guided
 
 
+def check(weight: float | Array, interval: Any = None) -> None:
+    """Raises InputError unless `weight` is a finite number (or traced) and `interval` None or two
+    times, low <= high.
+    """
+    if not isinstance(weight, jax.Array):
+        check_number("guidance", weight)
+    if interval is not None:
+        if not isinstance(interval, tuple | list) or len(interval) != 2:
+            raise InputError(f"guidance_interval must be two times (low, high), not {interval!r}")
+        check_number("guidance_interval's low", interval[0], 0, 1)
+        check_number("guidance_interval's high", interval[1], interval[0], 1)
+
+
 def clip(denoise: Denoise, schedule: Schedule, low: float = -1.0, high: float = 1.0) -> Denoise:
-    """`denoise` with x_0 clipped to [low, high], and the noise that x_t and the clipped x_0 imply."""
+    """`denoise` with x_0 clipped to [low, high], and the noise that x_t and this x_0 imply."""
+    check_number("clip: low", low)
+    check_number("clip: high", high, low, above=True)
     return _with_x0(denoise, schedule, lambda x0: jnp.clip(x0, low, high))
 
 
@@ -57,11 +74,8 @@ def dynamic_threshold(denoise: Denoise, schedule: Schedule, percentile: float = 
 
     Saharia et al. 2022, section 2.3. Raises InputError for a percentile outside (1, 100]: it is in
     percent."""
-    if not 1 < percentile <= 100:
-        raise InputError(
-            f"dynamic_threshold: percentile is in percent, from 1 to 100 (99.5, say), got "
-            f"{percentile}"
-        )
+    what = "dynamic_threshold: percentile (in percent: 99.5, say)"
+    check_number(what, percentile, 1, 100, above=True)
 
     def threshold(x0: Array) -> Array:
         limit = jnp.percentile(

@@ -1,5 +1,4 @@
-"""The variational bound of discrete diffusion (Ho et al. 2020, eq. 5) in nats, and the weights of
-training losses.
+"""The variational bound of discrete diffusion (Ho et al. 2020, eq. 5) in nats.
 
 -log p(x_0) <= KL(q(x_T|x_0) || N(0, 1)) + sum_{k>=2} E KL(q(x_{k-1}|x_k, x_0) || p(x_{k-1}|x_k)) -
 E log p(x_0|x_1)
@@ -8,8 +7,6 @@ where p(x_{k-1}|x_k) has the posterior's variance and, as its mean, the posterio
 predicted x_0. x_0 are images on the 256 levels l / 127.5 - 1, so the bound is one on the
 probability of the uint8 image."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,10 +14,9 @@ from jax.scipy.special import log_ndtr
 from jaxtyping import Array, Float, Float64, Int, Key
 
 from jaxgen import draws
-from jaxgen.diffusion.prediction import coefficients
-from jaxgen.diffusion.sampler import Denoise, fold_in
-from jaxgen.diffusion.schedule import Schedule, known, log_snr, perturb
-from jaxgen.errors import InputError, call_with_options
+from jaxgen.diffusion.schedule import Schedule, log_snr, perturb
+from jaxgen.diffusion.solvers import Denoise, fold_in
+from jaxgen.errors import InputError, check_number
 
 TIMES, NOISE = 0, 1  # the separate uses of an example's key
 
@@ -41,8 +37,7 @@ def negative_elbo(
     num_times is not in 1..T."""
     total = _total(schedule)
     count = total if num_times is None else num_times
-    if not 1 <= count <= total:
-        raise InputError(f"negative_elbo: num_times must lie in 1..{total}, got {num_times}")
+    check_number("num_times", count, 1, total, whole=True)
     if num_times is None:
         steps = jnp.arange(1, total + 1)
     else:
@@ -115,37 +110,7 @@ def discretised_gaussian(
     return near + _log1mexp(near - far)
 
 
-def weights(
-    kind: str, schedule: Schedule, time: Float[Array, "B"], prediction: str, **options: Any
-) -> Float[Array, "B"]:
-    """The weight, per example, of the squared error of the output of a network that predicts
-    `prediction`.
-
-    - `simple`: 1 (Ho et al. 2020, eq. 14);
-    - `min_snr` (gamma=5): min(SNR, gamma) on the squared error of x_0 (Hang et al. 2023, section
-    3.4)."""
-    weight = known({"simple": _simple, "min_snr": _min_snr}, "loss weighting", kind)
-    return call_with_options(
-        f"loss weighting '{kind}'", weight, options, schedule, time, prediction
-    )
-
-
-def _simple(schedule: Schedule, time: Array, prediction: str) -> Array:
-    return jnp.ones_like(time)
-
-
-def _min_snr(schedule: Schedule, time: Array, prediction: str, *, gamma: float = 5.0) -> Array:
-    alpha, sigma = schedule.alpha(time), schedule.sigma(time)
-    a, b = coefficients(prediction, alpha, sigma)
-    # An output that is wrong by e makes x_0 wrong by e sigma / determinant. Where that is infinite
-    # (noise prediction at alpha = 0) the numerator is 0 as well, and the weight is set to 0.
-    determinant = jnp.square(alpha * b - sigma * a)
-    return jnp.minimum(jnp.square(alpha), gamma * jnp.square(sigma)) / jnp.maximum(
-        determinant, 1e-30
-    )
-
-
-def _kl_weights(schedule: Schedule) -> Float64[np.ndarray, "T+1"]:
+def _kl_weights(schedule: Schedule) -> Float64[np.ndarray, "times"]:
     """(SNR((k-1)/T) - SNR(k/T)) / 2 at k >= 2; k = 0 and 1 have no such term."""
     snr = np.exp(log_snr(schedule, np.arange(1, _total(schedule) + 1) / _total(schedule)))
     return np.concatenate([[0.0, 0.0], -np.diff(snr) / 2])

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxgen.diffusion.schedule import Schedule, expand, known
-from jaxgen.errors import InputError
+from jaxgen.diffusion.schedule import Schedule, expand
+from jaxgen.errors import InputError, lookup
 
 KINDS = {
     "noise": lambda alpha, sigma: (0.0 * alpha, 1.0 + 0.0 * sigma),
@@ -24,7 +24,7 @@ def coefficients(kind: str, alpha: Any, sigma: Any) -> tuple[Any, Any]:
     `noise` (Ho et al. 2020), `x0`, `v` = alpha noise - sigma x_0 (Salimans & Ho 2022, appendix D),
     and `velocity` = noise - x_0, the time derivative of the path alpha = 1 - t, sigma = t (flow
     matching)."""
-    return known(KINDS, "prediction", kind)(alpha, sigma)
+    return lookup(KINDS, "prediction", kind)(alpha, sigma)
 
 
 def target(
@@ -56,7 +56,7 @@ def solve(
     return (b * x_t - sigma * out) / determinant, (alpha * out - a * x_t) / determinant
 
 
-def check(kind: str, schedule: Schedule, grid: Float[np.ndarray, "steps+1"]) -> None:
+def check(kind: str, schedule: Schedule, grid: Float[np.ndarray, "times"]) -> None:
     """Raises InputError if `solve` is singular (to float32) at a time where the sampler will call
     the network.
     """

@@ -1,10 +1,9 @@
-"""Noise schedules, x_t = alpha(t) x_0 + sigma(t) noise with t = 0 the data and t = 1 the noise, and
-grids of times.
+"""Noise schedules, x_t = alpha(t) x_0 + sigma(t) noise with t = 0 the data and t = 1 the noise.
 
 A schedule is evaluated in two places: on grids at trace time (NumPy, float64) and on traced times
 (JAX, float32)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -12,77 +11,92 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64
 
-from jaxgen.errors import InputError, call_with_options, nearest
-from jaxgen.ranges import NonNegative, Positive, Probability, at_least, at_most
+from jaxgen.errors import InputError, call_with_options, check_number, lookup
+from jaxgen.ranges import NonNegative, Positive, between
 
-Steps = Annotated[int, at_least(1), at_most(10**6)]
+MAX_STEPS = 1_000_000  # of a schedule and of a grid: they are tables in memory
+Steps = Annotated[int, between(1, MAX_STEPS)]
 
 Time = float | Float[np.ndarray, "..."] | Float[Array, "..."]
 
 
 class Schedule(NamedTuple):
     """`alpha` and `sigma` map times in [0, 1] to coefficients, in float64 for NumPy times and the
-    dtype of JAX arrays.
+    dtype of JAX arrays: `xp, time = namespace(time)` gives the library to write them with.
 
     `steps` is the number T of discrete steps (times k/T), or None if the schedule is continuous.
+
+    The path of EDM, for example (Karras et al. 2022), up to sigma = 80:
+
+        edm = Schedule("edm", lambda time: 1.0 + 0 * time, lambda time: 80 * time)
     """
 
     name: str
     alpha: Callable[[Time], Any]
     sigma: Callable[[Time], Any]
-    steps: int | None
+    steps: int | None = None
 
 
-def build(name: str = "", *, where: str = "", **options: Any) -> Schedule:
-    """The schedule called `name`; where: the field of the config that describes it, for messages.
+def build(name: str | Schedule = "", *, where: str = "", **options: Any) -> Schedule:
+    """The schedule called `name`.
 
     - `linear` (steps=1000, start=1e-4, end=0.02, zero_terminal_snr=False): Ho et al. 2020, section
       4;
     - `cosine` (steps=1000, offset=0.008, zero_terminal_snr=False): Nichol & Dhariwal 2021, eq. 17,
       betas at most 0.999;
     - `cosine_continuous`: alpha = cos(pi t / 2), sigma = sin(pi t / 2);
-    - `rectified`: alpha = 1 - t, sigma = t, the straight path of flow matching.
+    - `rectified`: alpha = 1 - t, sigma = t, the straight path of flow matching;
+    - `betas` (betas, zero_terminal_snr=False): see `discrete`;
+    - "package.module:attribute": a `Schedule`, or a function of options that returns one.
 
     `zero_terminal_snr` rescales the discrete ones by Algorithm 1 of Lin et al. 2024, so that
-    alpha(1) = 0. Raises InputError for an unknown name or option."""
-    factory = known(SCHEDULES, f"schedule of {where}" if where else "schedule", name)
-    return call_with_options(where or f"schedule '{name}'", factory, options)
+    alpha(1) = 0. A `Schedule` is returned as it is. Raises InputError for an unknown name or option
+    and for a schedule that `check_schedule` refuses."""
+    made = (
+        name
+        if isinstance(name, Schedule)
+        else lookup(SCHEDULES, f"schedule of {where}" if where else "schedule", name)
+    )
+    function = (lambda: made) if isinstance(made, Schedule) else made
+    return check_schedule(call_with_options(where or f"schedule '{name}'", function, options))
+
+
+def check_schedule(schedule: Schedule) -> Schedule:
+    """`schedule`, or an InputError where alpha and sigma are not finite numbers for NumPy and for
+    traced times, or alpha / sigma does not fall.
+    """
+    if not isinstance(schedule, Schedule):
+        raise InputError(f"a schedule must be a Schedule, not {type(schedule).__name__}")
+    if schedule.steps is not None:
+        check_number(
+            f"steps of schedule '{schedule.name}'", schedule.steps, 1, MAX_STEPS, whole=True
+        )
+    times = np.linspace(0.0, 1.0, 5)
+    wrong = f"schedule '{schedule.name}': alpha and sigma must"
+    try:
+        alpha, sigma = (np.asarray(f(times)) for f in (schedule.alpha, schedule.sigma))
+        jax.eval_shape(lambda t: (schedule.alpha(t), schedule.sigma(t)), jnp.zeros(5))
+    except (TypeError, ValueError) as error:  # JAX's errors of conversion are these
+        raise InputError(
+            f"{wrong} take NumPy and JAX times (see schedule.namespace): "
+            f"{str(error).splitlines()[0]}"
+        ) from None
+    if not (alpha.dtype == sigma.dtype == np.float64 and alpha.shape == sigma.shape == (5,)):
+        raise InputError(f"{wrong} give one float64 number for each NumPy time")
+    with np.errstate(divide="ignore"):
+        ratio = alpha / np.abs(sigma)  # -0.0 is 0
+    if not (
+        np.isfinite([alpha, sigma]).all() and (sigma >= 0).all() and (np.diff(ratio) < 0).all()
+    ):
+        raise InputError(f"{wrong} be finite, sigma >= 0, and alpha / sigma must fall with time")
+    return schedule
 
 
 def log_snr(schedule: Schedule, time: Time) -> Any:
-    """log(alpha^2 / sigma^2) at `time`: falls with time; +inf at 0, and -inf where alpha is zero."""
-    xp, time = _namespace(time)
+    """log(alpha^2 / sigma^2) at `time`: falls with time; +inf at 0, -inf where alpha is zero."""
+    xp, time = namespace(time)
     with np.errstate(divide="ignore"):
         return 2 * (xp.log(schedule.alpha(time)) - xp.log(schedule.sigma(time)))
-
-
-def grid(
-    schedule: Schedule, kind: str, steps: int, **options: Any
-) -> Float64[np.ndarray, "steps+1"]:
-    """Decreasing times for `steps` network calls, ending in exactly 0.
-
-    - `leading`, `trailing`, `linspace`: Lin et al. 2024, table 2, on the times k/T of a discrete
-      schedule; on a continuous one `trailing` and `linspace` are both the uniform grid from 1 to 0,
-      and `leading` does not exist;
-    - `log_snr` (low, high): uniform in log SNR from time high to time low, then 0;
-    - `karras` (rho=7, low, high): Karras et al. 2022, eq. 5, in the noise-to-signal ratio sigma /
-      alpha;
-    - `shifted` (shift=3): Esser et al. 2024, eq. 23: uniform times whose sigma / alpha is then
-      multiplied by `shift`.
-
-    `low` and `high` default to the first and last times with a finite SNR: 1/T (1/1000 if
-    continuous), and 1 or, where alpha(1) = 0, one such step before 1. Raises InputError for an
-    unknown kind or option, and for a number of steps that the schedule does not have."""
-    times_of = known(GRIDS, "grid", kind)
-    if steps < 1:
-        raise InputError(f"grid {kind!r}: steps must be at least 1, got {steps}")
-    times = np.append(call_with_options(f"grid '{kind}'", times_of, options, schedule, steps), 0.0)
-    if not (np.diff(times) < 0).all():
-        raise InputError(
-            f"grid {kind!r} with {steps} steps and options {options} is not decreasing; use fewer "
-            f"steps"
-        )
-    return times
 
 
 def perturb(
@@ -103,13 +117,6 @@ def expand(value: Any, like: Array) -> Array:
     return value.reshape(value.shape + (1,) * (like.ndim - value.ndim)) if value.ndim else value
 
 
-def known(table: Mapping[str, Any], what: str, name: str) -> Any:
-    """`table[name]`, or an InputError that offers the nearest names."""
-    if name not in table:
-        raise InputError(f"unknown {what} '{name}': {nearest(str(name), table)}")
-    return table[name]
-
-
 # Schedules
 
 
@@ -120,29 +127,33 @@ def _linear(
     end: Positive = 0.02,
     zero_terminal_snr: bool = False,
 ) -> Schedule:
-    if not start <= end < 1:
-        raise InputError(f"schedule 'linear' needs start <= end < 1, got {start}, {end}")
-    return _discrete("linear", np.linspace(start, end, steps), zero_terminal_snr)
+    check_number("schedule 'linear': steps", steps, 1, MAX_STEPS, whole=True)
+    check_number("schedule 'linear': start", start, 0, 1, above=True)
+    check_number("schedule 'linear': end", end, start, 1)
+    return discrete(
+        np.linspace(start, end, steps), zero_terminal_snr=zero_terminal_snr, name="linear"
+    )
 
 
 def _cosine(
     *, steps: Steps = 1000, offset: NonNegative = 0.008, zero_terminal_snr: bool = False
 ) -> Schedule:
+    check_number("schedule 'cosine': steps", steps, 1, MAX_STEPS, whole=True)
+    check_number("schedule 'cosine': offset", offset, 0)
     alpha_bar = np.cos((np.arange(steps + 1) / steps + offset) / (1 + offset) * np.pi / 2) ** 2
-    return _discrete(
-        "cosine", np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999), zero_terminal_snr
-    )
+    betas = np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999)
+    return discrete(betas, zero_terminal_snr=zero_terminal_snr, name="cosine")
 
 
 def _cosine_continuous() -> Schedule:
     def alpha(time: Time) -> Any:
-        xp, time = _namespace(time)
+        xp, time = namespace(time)
         return xp.sin(
             np.pi / 2 * (1 - time)
         )  # not cos(pi t / 2): that is not zero at 1 in floating point
 
     def sigma(time: Time) -> Any:
-        xp, time = _namespace(time)
+        xp, time = namespace(time)
         return xp.sin(np.pi / 2 * time)
 
     return Schedule("cosine_continuous", alpha, sigma, None)
@@ -150,8 +161,35 @@ def _cosine_continuous() -> Schedule:
 
 def _rectified() -> Schedule:
     return Schedule(
-        "rectified", lambda time: 1 - _namespace(time)[1], lambda time: _namespace(time)[1], None
+        "rectified", lambda time: 1 - namespace(time)[1], lambda time: namespace(time)[1], None
     )
+
+
+def discrete(betas: Any, *, zero_terminal_snr: bool = False, name: str = "betas") -> Schedule:
+    """The variance-preserving schedule of T `betas`, alpha_bar(k/T) = prod_{i<=k} (1 - beta_i), and
+    alpha_bar(0) = 1. Raises InputError unless they are numbers between 0 and 1.
+    """
+    try:
+        betas = np.asarray(betas, np.float64)
+    except (TypeError, ValueError):
+        betas = np.zeros(0)
+    if betas.ndim != 1 or not betas.size or not ((0 < betas) & (betas < 1)).all():
+        raise InputError(f"schedule '{name}' needs a list of betas, each between 0 and 1")
+    log_alpha_bar = np.append(0.0, np.cumsum(np.log1p(-betas)))
+    if zero_terminal_snr:
+        log_alpha_bar = _with_zero_terminal_snr(name, log_alpha_bar)
+
+    def alpha(time: Time) -> Any:
+        xp, time = namespace(time)
+        return xp.exp(_interpolate(log_alpha_bar, time) / 2)
+
+    def sigma(time: Time) -> Any:
+        xp, time = namespace(time)
+        return xp.sqrt(
+            -xp.expm1(_interpolate(log_alpha_bar, time))
+        )  # 1 - alpha_bar would lose float32's digits near 0
+
+    return Schedule(name, alpha, sigma, len(betas))
 
 
 SCHEDULES = {
@@ -159,28 +197,8 @@ SCHEDULES = {
     "cosine": _cosine,
     "cosine_continuous": _cosine_continuous,
     "rectified": _rectified,
+    "betas": discrete,
 }
-
-
-def _discrete(name: str, betas: Float64[np.ndarray, "T"], zero_terminal_snr: bool) -> Schedule:
-    """The variance-preserving schedule with alpha_bar(k/T) = prod_{i<=k} (1 - beta_i), and
-    alpha_bar(0) = 1.
-    """
-    log_alpha_bar = np.append(0.0, np.cumsum(np.log1p(-betas)))
-    if zero_terminal_snr:
-        log_alpha_bar = _with_zero_terminal_snr(name, log_alpha_bar)
-
-    def alpha(time: Time) -> Any:
-        xp, time = _namespace(time)
-        return xp.exp(_interpolate(log_alpha_bar, time) / 2)
-
-    def sigma(time: Time) -> Any:
-        xp, time = _namespace(time)
-        return xp.sqrt(
-            -xp.expm1(_interpolate(log_alpha_bar, time))
-        )  # 1 - alpha_bar would lose float32's digits near 0
-
-    return Schedule(name, alpha, sigma, len(betas))
 
 
 def _with_zero_terminal_snr(
@@ -201,7 +219,7 @@ def _interpolate(log_alpha_bar: Float64[np.ndarray, "T+1"], time: Time) -> Any:
     """log alpha_bar, linear in time between the steps; on a last interval that ends in -inf, alpha
     itself is linear.
     """
-    xp, time = _namespace(time)
+    xp, time = namespace(time)
     steps = len(log_alpha_bar) - 1
     slopes = np.append(log_alpha_bar[1:-1], log_alpha_bar[-1]) - log_alpha_bar[:-1]
     ends_in_zero = np.isinf(slopes[-1])
@@ -219,118 +237,8 @@ def _interpolate(log_alpha_bar: Float64[np.ndarray, "T+1"], time: Time) -> Any:
     return value
 
 
-def _namespace(time: Time) -> tuple[Any, Any]:
-    """JAX for (traced) JAX arrays; NumPy and float64 for everything else."""
-    return (jnp, time) if isinstance(time, jax.Array) else (np, np.asarray(time, np.float64))
-
-
-# Grids: each gives `steps` decreasing times above 0
-
-
-def _leading(schedule: Schedule, steps: int) -> Float64[np.ndarray, "steps"]:
-    if schedule.steps is None:
-        raise InputError(
-            f"grid 'leading' needs a discrete schedule, not {schedule.name!r}; use 'trailing'"
-        )
-    total = _total(schedule, steps)
-    return (1 + np.arange(steps)[::-1] * (total // steps)) / total
-
-
-def _trailing(schedule: Schedule, steps: int) -> Float64[np.ndarray, "steps"]:
-    if schedule.steps is None:
-        return _uniform(steps)
-    total = _total(schedule, steps)
-    return np.round(total - np.arange(steps) * (total / steps)) / total
-
-
-def _linspace(schedule: Schedule, steps: int) -> Float64[np.ndarray, "steps"]:
-    if schedule.steps is None:
-        return _uniform(steps)
-    total = _total(schedule, steps)
-    return np.round(np.linspace(total, 1, steps)) / total
-
-
-def _log_snr(
-    schedule: Schedule,
-    steps: int,
-    *,
-    low: Probability | None = None,
-    high: Probability | None = None,
-) -> Float64[np.ndarray, "steps"]:
-    low, high = _ends(schedule, low, high)
-    times = _time_at(schedule, np.linspace(log_snr(schedule, high), log_snr(schedule, low), steps))
-    times[0] = high
-    return times
-
-
-def _karras(
-    schedule: Schedule,
-    steps: int,
-    *,
-    rho: Positive = 7.0,
-    low: Probability | None = None,
-    high: Probability | None = None,
-) -> Float64[np.ndarray, "steps"]:
-    low, high = _ends(schedule, low, high)
-    first, last = (np.exp(-log_snr(schedule, time) / 2) ** (1 / rho) for time in (high, low))
-    times = _time_at(schedule, -2 * rho * np.log(np.linspace(first, last, steps)))
-    times[0] = high
-    return times
-
-
-def _shifted(
-    schedule: Schedule, steps: int, *, shift: Annotated[float, at_least(1)] = 3.0
-) -> Float64[np.ndarray, "steps"]:
-    # Where alpha(1) > 0 the ratio cannot grow beyond that of time 1, so the uniform times start
-    # where it just fits.
-    start = _time_at(schedule, log_snr(schedule, np.ones(1)) + 2 * np.log(shift))
-    times = _time_at(schedule, log_snr(schedule, start * _uniform(steps)) - 2 * np.log(shift))
-    times[0] = 1.0
-    return times
-
-
-GRIDS = {
-    "leading": _leading,
-    "trailing": _trailing,
-    "linspace": _linspace,
-    "log_snr": _log_snr,
-    "karras": _karras,
-    "shifted": _shifted,
-}
-
-
-def _uniform(steps: int) -> Float64[np.ndarray, "steps"]:
-    return np.linspace(1.0, 0.0, steps + 1)[:-1]
-
-
-def _total(schedule: Schedule, steps: int) -> int:
-    if steps > schedule.steps:
-        raise InputError(
-            f"a grid of {steps} steps is longer than the {schedule.steps} steps of "
-            f"{schedule.name!r}"
-        )
-    return schedule.steps
-
-
-def _ends(schedule: Schedule, low: float | None, high: float | None) -> tuple[float, float]:
-    margin = 1 / (schedule.steps or 1000)
-    low = margin if low is None else low
-    high = (1.0 if schedule.alpha(1.0) > 0 else 1 - margin) if high is None else high
-    if not (0 < low < high <= 1 and schedule.alpha(high) > 0):
-        raise InputError(
-            f"a grid on {schedule.name!r} needs 0 < low < high <= 1 and alpha(high) > 0: {low}, "
-            f"{high}"
-        )
-    return low, high
-
-
-def _time_at(schedule: Schedule, target: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
-    """The times with log SNR `target`, by bisection (100 halvings: exact to the last float64
-    digit).
+def namespace(time: Time) -> tuple[Any, Any]:
+    """(library, time) to evaluate a schedule with: JAX for (traced) JAX arrays, NumPy and float64
+    for everything else.
     """
-    low, high = np.zeros_like(target), np.ones_like(target)
-    for _ in range(100):
-        middle = (low + high) / 2
-        too_early = log_snr(schedule, middle) > target
-        low, high = np.where(too_early, middle, low), np.where(too_early, high, middle)
-    return high
+    return (jnp, time) if isinstance(time, jax.Array) else (np, np.asarray(time, np.float64))

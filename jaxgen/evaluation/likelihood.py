@@ -5,57 +5,60 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgen import data, programs
+from jaxgen import data, draws, programs
+from jaxgen.artefact import Artefact
 from jaxgen.evaluation import metrics
-from jaxgen.families.base import Family, Variables
 
 
-def log_probability(
-    config, family: Family, variables: Variables, source: data.Source
-) -> dict[str, Any] | None:
+def log_probability(model: Artefact, source: data.Table) -> dict[str, Any] | None:
     """Nats per held-out image, or None for a system without a likelihood or a config that does not
     ask for it.
     """
-    count, options = config.evaluation.log_prob_images, dict(config.evaluation.log_prob)
+    spec, family = model.config.evaluation, model.family
+    count, options = spec.log_prob_images, dict(spec.log_prob)
     if family.log_prob is None or not count:
         return None
     kinds = {}
 
     def nats(batch, keys):
-        result = family.log_prob(variables, batch, keys, **options)
+        result = family.log_prob(model.variables, batch, keys, **options)
         kinds.update(kind=result.kind, of=result.of)
         return result.nats
 
-    values = -_over(source, count, config.sample.batch_size, nats).astype(np.float64)
+    values = -_over(model, source, count, nats).astype(np.float64)
     dimensions = int(np.prod(source.images.shape[1:]))
     bits = metrics.bits_per_dimension(values.mean(), dimensions)
-    if (
-        kinds["of"] == "gaussian"
-    ):  # a density of dequantised images: a grey level is 1/127.5 wide (Theis et al. 2016)
+    # a density of dequantised images: a grey level is 1/127.5 wide (Theis et al. 2016)
+    if kinds["of"] == "gaussian":
         bits += float(np.log2(127.5))
     error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-    return {"nats": float(values.mean()), "standard_error": error, "bits_per_dimension": bits, "images": len(values),
-            "options": options, **kinds}  # fmt: skip
+    return {
+        "nats": float(values.mean()),
+        "standard_error": error,
+        "bits_per_dimension": bits,
+        "images": len(values),
+        "options": options,
+        **kinds,
+    }
 
 
-def reconstruction(
-    config, family: Family, variables: Variables, source: data.Source
-) -> dict[str, float] | None:
-    """{"mse", "psnr", "ssim"}: means over held-out images of what their codes decode to; None
+def reconstruction(model: Artefact, source: data.Table) -> dict[str, float]:
+    """{"mse", "psnr", "ssim"}: means over held-out images of what their codes decode to; empty
     without an encoder.
     """
-    if family.encode is None or family.decode is None:
-        return None
+    family, variables = model.family, model.variables
+    if family.encode is None or family.decode is None or model.space.name != "pixels":
+        return {}
 
     def decoded(batch, keys):
-        label = batch.get("label") if config.conditional else None
-        return data.to_uint8(family.decode(variables, family.encode(variables, batch, keys), label))
+        condition = family.data.conditions.of(batch)
+        latents = family.encode(variables, batch, keys)
+        return model.space.leave(family.decode(variables, latents, condition))
 
-    count = min(config.evaluation.num, len(source.images))
-    images, found = source.images[:count], _over(source, count, config.sample.batch_size, decoded)
+    count = min(model.config.evaluation.num, len(source))
+    images, found = source.images[:count], _over(model, source, count, decoded)
     error = metrics.mean_squared_error(images, found)
-    # of a perfect reconstruction the ratio would be infinite: half a grey level is the best that 8
-    # bits can tell
+    # a perfect reconstruction's ratio would be infinite: 8 bits can tell half a grey level at best
     ratio = np.minimum(metrics.psnr(images, found), 10 * np.log10(255.0**2 / 0.25))
     return {
         "mse": float(error.mean()),
@@ -64,19 +67,16 @@ def reconstruction(
     }
 
 
-def _over(source: data.Source, count: int, batch_size: int, function) -> np.ndarray:
-    """function(batch, keys) over the first `count` images in compiled batches; image i has key i."""
-    source = source._replace(
-        images=source.images[:count],
-        labels=None if source.labels is None else source.labels[:count],
-    )
-    size, values = min(batch_size, len(source.images)), []
+def _over(model: Artefact, source: data.Table, count: int, function) -> np.ndarray:
+    """function(batch, keys) of the first `count` examples in compiled batches; example i has key i."""
+    source = source[:count]
+    size, values = min(model.config.sample.batch_size, len(source)), []
 
     @programs.jit
     def run(batch, index):
-        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(index)
+        keys = draws.of_examples(draws.root(0), index)
         with jax.default_matmul_precision("highest"):
-            return function(data.prepare(batch, keys, flip=False), keys)
+            return function(model.space.enter(batch, keys), keys)
 
     for i, batch in enumerate(data.eval_batches(source, size)):
         mask = batch.pop("mask")

@@ -42,7 +42,7 @@ def plain(value: Any) -> Any:
 
 
 def commit() -> str:
-    """The source's git commit, with a + where files differ from it; "unknown" outside a repository."""
+    """The source's git commit, with a + where files differ from it, or "unknown"."""
     folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     try:
         head = subprocess.run(
@@ -87,7 +87,7 @@ def write(record: dict[str, Any], path: str) -> None:
 
 
 def keep_samples(images: Mapping[int, UInt8[np.ndarray, "N H W C"]], folder: str) -> None:
-    """The samples of each seed as `samples_seed_<seed>.npz` (arr_0, uint8), which other tools read."""
+    """The samples of each seed as `samples_seed_<seed>.npz` (arr_0), which other tools read."""
     for seed, each in images.items():
         np.savez_compressed(os.path.join(folder, f"samples_seed_{seed}.npz"), arr_0=each)
 

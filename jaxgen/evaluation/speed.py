@@ -3,6 +3,7 @@ as XLA counts them.
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -10,9 +11,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxgen.families.base import Family, Variables
+from jaxgen.artefact import Artefact
 from jaxgen.programs import flops, memory
-from jaxgen.sampling import balanced_labels, sample_keys, sampler
+from jaxgen.sampling import sample_keys, sampler
 
 
 class Speed(NamedTuple):
@@ -30,21 +31,16 @@ class Speed(NamedTuple):
 
 
 def sampling(
-    family: Family,
-    variables: Variables,
-    options: Mapping[str, Any],
-    num_classes: int,
-    batch_size: int,
-    repeats: int = 5,
+    model: Artefact, options: Mapping[str, Any], condition: Callable[[int], Any], repeats: int = 5
 ) -> Speed:
-    """Times the sampler for batches of 1, 1/16, 1/4 and all of `batch_size`; random keys are made
-    beforehand.
+    """Times the sampler for batches of 1, 1/16, 1/4 and all of the config's batch size; random keys
+    and conditions (`condition`: of so many samples) are made beforehand.
     """
-    run = sampler(family, options)
+    run, batch_size = sampler(model.family, options, model.space), model.config.sample.batch_size
     sizes = sorted({1, max(1, batch_size // 16), max(1, batch_size // 4), batch_size})
     times, compiled = {}, None
     for size in sizes:
-        arguments = variables, sample_keys(0, 0, size), balanced_labels(size, num_classes)
+        arguments = model.variables, sample_keys(0, 0, size), condition(size)
         if size == batch_size:
             with _no_cache():
                 start = time.perf_counter()
@@ -52,13 +48,12 @@ def sampling(
                 compile_seconds = time.perf_counter() - start
         else:
             compiled = run.lower(*arguments).compile()
-        times[size] = [
-            seconds / size for seconds in _seconds(lambda: compiled(*arguments), repeats)
-        ]  # noqa: B023
+        call = functools.partial(compiled, *arguments)
+        times[size] = [seconds / size for seconds in _seconds(call, repeats)]
     by_batch = {size: float(np.mean(values)) for size, values in times.items()}
     best = min(by_batch, key=by_batch.get)
     per_image = (
-        flops(compiled) / batch_size * family.nfe(**options)
+        flops(compiled) / batch_size * model.family.nfe(**options)
     )  # a sampler of n network calls is a loop of n
     return Speed(
         times[best], times[1], best, by_batch, compile_seconds, memory(compiled), per_image

@@ -4,6 +4,7 @@ One path, one prediction and one sampler cover DDPM, v-prediction and flow match
 the config only.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from jaxgen import draws, networks
 from jaxgen.calls import Call
-from jaxgen.diffusion import guidance, likelihood, prediction, sampler, schedule
+from jaxgen.diffusion import grids, guidance, likelihood, prediction, sampler, schedule, solvers
 from jaxgen.errors import InputError
 from jaxgen.families.base import Data, Family, LogProb, Net
 from jaxgen.ranges import Section, one_of
@@ -26,10 +27,11 @@ DENOISE_OPTIONS = {
     "guidance_interval": (0.0, 1.0),  # times at which it acts
 }
 SAMPLE_OPTIONS = {
-    "steps": 1000,  # network calls along the grid
-    "grid": "trailing",
-    "eta": 1.0,  # 1: DDPM, 0: DDIM
-    "variance": "posterior",  # or beta
+    "steps": 1000,  # along the grid
+    "grid": "trailing",  # or {name, **options}, or all times from t to 0 (with steps to match)
+    "solver": "ddpm",  # ddim, heun, "package.module:attribute", {name, **options}
+    "eta": None,  # of ddim and ddpm, by default 0 and 1
+    "variance": None,  # of ddim and ddpm: posterior (by default) or beta
     **DENOISE_OPTIONS,
     "trajectory": False,  # also return x_t and the predicted x_0 of every step
     "initial": None,  # x at the first time of the grid; None: noise
@@ -49,8 +51,9 @@ def build(data: Data, *, schedule: Section, prediction: Prediction, denoiser: Se
     """A diffusion model from `config.model`: {schedule: {name, ...}, prediction, denoiser: {...}}.
 
     Outputs of `forward`: prediction, target, noise, x_t, x0_hat, fake (x0_hat under the name that
-    a critic looks for), time, keys, and the closures weight(kind, **options) and
-    variational_bound(). log_prob is the bound on the probability of the uint8 image.
+    a critic looks for), time, alpha, sigma, keys, prediction_kind (a function of alpha and sigma)
+    and the closure variational_bound(). log_prob is the bound on the probability of the uint8
+    image.
     """
     parts = make_parts(data, schedule, prediction, denoiser)
     return Family(
@@ -61,7 +64,7 @@ def build(data: Data, *, schedule: Section, prediction: Prediction, denoiser: Se
         forward=partial(forward, parts),
         sample=partial(sample, parts),
         sample_options=SAMPLE_OPTIONS,
-        nfe=nfe,
+        nfe=partial(nfe, parts),
         log_prob=None if parts.path.steps is None else partial(log_prob, parts),
         denoise=partial(denoise, parts),
         path=parts.path,
@@ -71,7 +74,11 @@ def build(data: Data, *, schedule: Section, prediction: Prediction, denoiser: Se
 
 def make_parts(data: Data, path, kind: str, denoiser) -> Parts:
     """The parts that these options of `config.model` describe. Raises InputError for bad ones."""
-    path = schedule.build(where="config.model.schedule", **path)
+    path = (
+        path
+        if isinstance(path, schedule.Schedule)
+        else schedule.build(where="config.model.schedule", **path)
+    )
     prediction.coefficients(kind, 1.0, 0.0)  # an unknown name must not wait for the first step
     if path.steps is not None:
         prediction.check(kind, path, np.array([1.0, 0.0]))  # t = 1 is trained on
@@ -116,7 +123,9 @@ def forward_at(parts: Parts, variables, batch, call: Call, time, noise):
         "x0_hat": x0_hat,
         "fake": x0_hat,
         "time": time,
-        "weight": lambda name, **options: likelihood.weights(name, path, time, kind, **options),
+        "alpha": alpha,
+        "sigma": sigma,
+        "prediction_kind": partial(prediction.coefficients, kind),
         "variational_bound": lambda: likelihood.vlb_estimate(x0, x0_hat, time, path),
         "keys": call.keys,
     }
@@ -164,26 +173,37 @@ def guided(parts: Parts, network, condition, options: dict[str, Any]):
 
 def sample(parts: Parts, variables, keys, condition=None, **options):
     parts.data.conditions.check(condition)
-    o = {**SAMPLE_OPTIONS, **options}
-    times = schedule.grid(parts.path, o["grid"], o["steps"])
+    o, times, solver = plan(parts, options)
     prediction.check(parts.prediction, parts.path, times)
     chosen = {name: o[name] for name in DENOISE_OPTIONS}
     return sampler.sample(
         lambda x_t, time: denoise(parts, variables, x_t, time, condition, **chosen),
+        solver,
         keys,
         parts.data.shape,
         parts.path,
         times,
-        eta=o["eta"],
-        variance=o["variance"],
         initial=o["initial"],
         trajectory=o["trajectory"],
     )
 
 
-def nfe(**options) -> int:
+def plan(parts: Parts, options) -> tuple[dict[str, Any], np.ndarray, solvers.Solver]:
+    """All sampling options, the grid and the solver. Raises InputError for bad ones."""
     o = {**SAMPLE_OPTIONS, **options}
-    return o["steps"] * (1 if o["guidance"] == 1.0 else 2)
+    guidance.check(o["guidance"], o["guidance_interval"])
+    for name in ("clip", "trajectory"):
+        if not isinstance(o[name], bool):
+            raise InputError(f"sampling option '{name}' must be True or False, not {o[name]!r}")
+    named = isinstance(o["grid"], str | Mapping)
+    times = grids.grid(parts.path, o["grid"], o["steps"] if named else options.get("steps"))
+    given = {name: o[name] for name in ("eta", "variance") if o[name] is not None}
+    return o, times, solvers.build(o["solver"], **given)
+
+
+def nfe(parts: Parts, **options) -> int:
+    o, times, solver = plan(parts, options)
+    return solver.nfe(len(times) - 1) * (1 if o["guidance"] == 1.0 else 2)
 
 
 def log_prob(parts: Parts, variables, batch, keys, num_times: int | None = None):

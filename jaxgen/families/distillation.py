@@ -40,7 +40,8 @@ def build(
     """A student of `steps` steps from `config.model`; the teacher's weights are named by
     `config.pretrained.teacher`, and those that the student begins with by `.denoiser`.
 
-    Outputs of `forward`: prediction, target, alpha, sigma, kind, x_t, x0_hat, fake, time, keys.
+    Outputs of `forward`: prediction, target, alpha, sigma, prediction_kind, x_t, x0_hat, fake,
+    time, keys.
     """
     student = diffusion.make_parts(data, schedule, prediction, denoiser)
     parts = Parts(student, Net("teacher", student.denoiser.module), steps, clip)
@@ -53,7 +54,7 @@ def build(
         forward=partial(forward, parts),
         sample=partial(sample, parts, options),
         sample_options=options,
-        nfe=lambda **given: diffusion.nfe(**{**options, **given}),
+        nfe=lambda **given: diffusion.nfe(parts.student, **{**options, **given}),
         denoise=partial(diffusion.denoise, student),
         path=student.path,
         recomputed=("denoiser",) if student.denoiser.recomputed else (),
@@ -92,7 +93,7 @@ def forward(parts: Parts, variables, batch, call: Call):
         "target": prediction.target(kind, wanted, noise, alpha, sigma),
         "alpha": alpha,
         "sigma": sigma,
-        "kind": kind,
+        "prediction_kind": partial(prediction.coefficients, kind),
         "x_t": x_t,
         "x0_hat": x0_hat,
         "fake": x0_hat,

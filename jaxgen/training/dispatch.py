@@ -1,8 +1,8 @@
-"""K train steps in one call of the compiled program, and what they are fed.
+"""K train steps in one call of the compiled program, and the feed of data to them.
 
 A call costs the host some time however little there is to compute, so several steps run in one loop
-on the device. The data set is there as well where it fits, as uint8, and each step gathers its
-batch by the position in the state; else the batches of all K steps come from a stream."""
+on the device. Where the data set fits, it lives there too, as uint8, and each step gathers its
+batch by the position in the state. Otherwise the batches of all K steps come from a stream."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec
 
 from jaxgen import data
 from jaxgen.data import order
@@ -21,9 +20,12 @@ from jaxgen.training.state import TrainState
 
 
 class Feed(NamedTuple):
-    """size: examples there are. load: (how many steps) -> what the compiled call takes, on its
-    devices. fetch: inside it, (that, index of the step in the call, position) -> batch. close: let
-    go of workers."""
+    """Where batches come from.
+
+    size: examples there are. load: (number of steps) -> data for a call of the compiled program, on
+    its devices. fetch: inside the program, (those data, index of the step in the call, position) ->
+    batch. close: stops the workers, if any.
+    """
 
     size: int
     load: Callable[[int], Any]
@@ -31,21 +33,43 @@ class Feed(NamedTuple):
     close: Callable[[], None]
 
 
-def resident(source: data.Source, config, per_step: int, way: Parallel) -> Feed:
+def open_feed(records: data.Records, config, per_step: int, devices: Parallel, position) -> Feed:
+    """The feed from `position` on, with `per_step` batches for each train step.
+
+    Raises InputError where the position is outside the data.
+    """
+    order.check(len(records), config.seed, position)
+    if not data.streams(config, records.nbytes):
+        return resident(records.everything(), config, per_step, devices)
+    from jaxgen.data.stream import stream
+
+    batches = stream(
+        records,
+        config.train.batch_size,
+        seed=config.seed,
+        position=position,
+        workers=config.data.workers,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    longest = config.train.steps_per_dispatch
+    return streamed(batches, len(records), per_step, longest, devices)
+
+
+def resident(source: data.Table, config, per_step: int, devices: Parallel) -> Feed:
     """The whole data set on every device; batches are gathered inside the step."""
-    placed, size, rows = way.replicate(source.arrays), len(source.images), config.train.batch_size
+    placed, size = devices.replicate(source.arrays), len(source.images)
+    rows = config.train.batch_size
 
     def own_rows(arrays, position):
         chosen, _ = order.indices(position, per_step * rows, size, config.seed)
-        own = rows // way.mesh.size
+        own = rows // devices.size
         chosen = jax.lax.dynamic_slice_in_dim(
-            chosen.reshape(per_step, rows), way.index() * own, own, axis=1
+            chosen.reshape(per_step, rows), devices.index() * own, own, axis=1
         )
         return data.gather(arrays, chosen if per_step > 1 else chosen[0])
 
-    stacked = int(per_step > 1)
-    every = PartitionSpec()
-    gathered = way.per_device(own_rows, in_specs=(every, every), out_specs=way.batch_spec(stacked))
+    gathered = devices.own_rows(own_rows, int(per_step > 1))
     return Feed(
         size,
         lambda count: placed,
@@ -54,19 +78,18 @@ def resident(source: data.Source, config, per_step: int, way: Parallel) -> Feed:
     )
 
 
-def streamed(stream, size: int, per_step: int, longest: int, way: Parallel) -> Feed:
+def streamed(stream, size: int, per_step: int, longest: int, devices: Parallel) -> Feed:
     """Batches from `data.stream`, stacked for the steps of a call."""
     stacked = 1 + int(per_step > 1)
 
     def load(count):
         taken = [next(stream)[0] for _ in range(count * per_step)]
-        taken += taken[:1] * (
-            longest * per_step - len(taken)
-        )  # one shape is compiled, however few steps there are to do
+        # one shape is compiled, however few steps there are to do
+        taken += taken[:1] * (longest * per_step - len(taken))
         batch = {name: np.stack([one[name] for one in taken]) for name in taken[0]}
         if per_step > 1:
             batch = {name: x.reshape(longest, per_step, *x.shape[1:]) for name, x in batch.items()}
-        return way.split(batch, stacked)
+        return devices.split(batch, stacked)
 
     def fetch(batches, index, position):
         return jax.tree.map(
@@ -77,21 +100,20 @@ def streamed(stream, size: int, per_step: int, longest: int, way: Parallel) -> F
 
 
 class Cost(NamedTuple):
-    """What compiling took (seconds), and what a program takes: FLOPs of one step on one device by
-    XLA's count, and the bytes that one device holds at most."""
+    """What compiling took (seconds), and what the program takes: FLOPs of one step on one device by
+    XLA's count, and the most bytes that one device holds.
+    """
 
     seconds: float
     flops: float
     bytes: int
 
-
-class Dispatch(NamedTuple):
-    """run: (state, loaded data, count) -> (state, {metric: float32 [longest]}): `count` <=
-    `longest` train steps. compile: (state, loaded data, count) -> Cost, ahead of the first run of
-    that count."""
-
-    run: Callable[[TrainState, Any, int], tuple[TrainState, dict[str, jax.Array]]]
-    compile: Callable[[TrainState, Any, int], Cost]
+    def describe(self) -> str:
+        """For a person."""
+        return (
+            f"compiled in {self.seconds:.1f} s: {self.flops / 1e9:.3g} GFLOP a step and at most "
+            f"{self.bytes / 2**20:.3g} MiB on each device"
+        )
 
 
 def several_steps(step: Callable, feed: Feed, examples: int, longest: int) -> Callable:
@@ -121,35 +143,43 @@ def several_steps(step: Callable, feed: Feed, examples: int, longest: int) -> Ca
     return run
 
 
-def build(step: Callable, feed: Feed, examples: int, longest: int, way: Parallel) -> Dispatch:
-    """Up to `longest` train steps of `examples` examples each in one call."""
-    # A loop whose length is known needs no word from the host, which on an accelerator would cost
-    # more than it saves. On a CPU it costs nothing, and one program for all lengths gives the same
+def build(
+    step: Callable,
+    feed: Feed,
+    examples: int,
+    longest: int,
+    devices: Parallel,
+    compiled: Callable[[Cost], None] = lambda cost: None,
+) -> Callable[[TrainState, int], tuple[TrainState, dict[str, jax.Array]]]:
+    """(entered state, count) -> (state, {metric: float32 [longest]}): the next `count` <= `longest`
+    train steps of `examples` examples each, in one call.
+
+    compiled: is told the cost of the first program as soon as it is compiled.
+    """
+    # On an accelerator a loop of known length needs no word from the host, which would cost more
+    # than the loop saves. On a CPU it costs nothing, and one program for all lengths gives the same
     # bits however a run is cut into calls.
     static = jax.default_backend() != "cpu"
-    function = way.compile(
+    function = devices.compile(
         several_steps(step, feed, examples, longest), static=(2,) if static else ()
     )
-    counts = (
-        range(longest + 1) if static else [way.replicate(np.int32(n)) for n in range(longest + 1)]
-    )
+    counts = [n if static else devices.replicate(np.int32(n)) for n in range(longest + 1)]
     programs: dict[int, Any] = {}
 
-    def compile_for(state, loaded, count):
-        since = time.perf_counter()
-        program = programs[count if static else longest] = function.lower(
-            state, loaded, counts[count]
-        ).compile()
-        seconds = time.perf_counter() - since
-        return Cost(seconds, flops(program), memory(program))
+    def program_for(state, loaded, count):
+        kind = count if static else longest
+        if kind not in programs:
+            since = time.perf_counter()
+            program = function.lower(state, loaded, counts[count]).compile()
+            if not programs:
+                compiled(Cost(time.perf_counter() - since, flops(program), memory(program)))
+            programs[kind] = program
+        return programs[kind]
 
-    def run(state, loaded, count):
-        if (count if static else longest) not in programs:
-            compile_for(state, loaded, count)
-        if static:
-            state, metrics = programs[count](state, loaded)
-        else:
-            state, metrics = programs[longest](state, loaded, counts[count])
-        return state, way.first(metrics)
+    def run(state, count):
+        loaded = feed.load(count)
+        program = program_for(state, loaded, count)
+        state, metrics = program(state, loaded, *(() if static else (counts[count],)))
+        return state, devices.first(metrics)
 
-    return Dispatch(run, compile_for)
+    return run

@@ -1,4 +1,4 @@
-"""The one train step: each player takes gradients of its own loss with respect to its own networks."""
+"""The one train step: each player differentiates its own loss with respect to its own networks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import PartitionSpec
 
 from jaxgen import spaces
 from jaxgen.calls import Call, Mean, local_mean
@@ -46,8 +45,9 @@ def player_gradients(
     prepared batch.
 
     whole: the parts of the parameters that a device keeps -> what the networks take.
-    mean: over the global batch (its micro-batch), for terms and states that couple its examples. With `accumulate` micro-batches, example i goes to micro-batch i mod `accumulate`,
-    which moves nothing between devices."""
+    mean: over the global batch (its micro-batch), for terms and states that couple its examples.
+    With `accumulate` micro-batches, example i goes to micro-batch i mod `accumulate`, which moves
+    nothing between devices."""
     own = {name: variables["params"][name] for name in player.networks}
     others = {name: tree for name, tree in variables["params"].items() if name not in own}
     size = keys.shape[0] // accumulate
@@ -98,7 +98,7 @@ def update_ema(state: TrainState, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def build(
-    config, family: Family, players: dict[str, Player], way: Parallel | None = None
+    config, family: Family, players: dict[str, Player], devices: Parallel | None = None
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """The train step `(state, batch) -> (state, metrics)`.
 
@@ -106,53 +106,26 @@ def build(
     per step.
     metrics: float32 means by name, `<player>/loss`, `<player>/<term>` (before weighting),
     `<player>/learning_rate`.
-    way: the devices it runs on; by default one, as in a notebook.
+    devices: those it runs on; by default one, as in a notebook.
     """
     accumulate, space = config.train.accumulate, spaces.from_config(config)
     stacked = players_lib.batches_per_step(players) > 1
-    way = parallel.one_device() if way is None else way
+    devices = parallel.one_device() if devices is None else devices
 
     def gradients(name: str, state: TrainState, batch: Batch, key: jax.Array):
-        params = variables_of(state, None, family.averages)["params"]
-        specs = way.specs(params, "params/")
-        own_specs = {network: specs[network] for network in players[name].networks}
-
-        def whole(params):
-            # At once, as a loss may use a network several times (a critic on real and on generated
-            # images); but block by block where that saves memory.
-            return {
-                n: way.gather(tree, specs[n], late=n in family.recomputed)
-                for n, tree in params.items()
-            }
-
-        def on_device(params, non_gradient, step, batch, key):
+        def of_rows(params, shared, batch, whole):
+            non_gradient, step, key = shared
             rows = batch[space.column].shape[0]
-            keys = example_keys(key, rows, way.index() * rows)
+            keys = example_keys(key, rows, devices.index() * rows)
             batch = space.enter(batch, keys, augment=True)
-            variables = {"params": params, "state": non_gradient}
-            grads, means, new = player_gradients(
-                family,
-                players[name],
-                variables,
-                step,
-                batch,
-                keys,
-                accumulate,
-                whole,
-                way.global_mean,
+            seen = {"params": params, "state": non_gradient}
+            return player_gradients(
+                family, players[name], seen, step, batch, keys, accumulate, whole, devices.mean
             )
-            grads, means = way.mean(
-                (grads, means), (own_specs, jax.tree.map(lambda _: PartitionSpec(), means))
-            )
-            return grads, means, new
 
-        everywhere = PartitionSpec()
-        run = way.per_device(
-            on_device,
-            in_specs=(specs, everywhere, everywhere, way.batch_spec(), everywhere),
-            out_specs=(own_specs, everywhere, everywhere),
-        )
-        return run(params, state.state, state.step, batch, key)
+        params = variables_of(state, None, family.averages)["params"]
+        run = devices.gradients(of_rows, players[name].networks, family.recomputed)
+        return run(params, (state.state, state.step, key), batch)
 
     def apply(name: str, state: TrainState, grads) -> tuple[Any, Any]:
         own = {k: state.params[k] for k in players[name].networks}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen.data import load
+from jaxgen.data import load, open_records
 from jaxgen.errors import InputError
 
 SHARED = Path(os.environ.get("JAXGEN_SHARED", Path(__file__).resolve().parents[3] / "shared"))
@@ -153,6 +153,181 @@ def test_bad_metadata(tmp_path, line, message):
     save(tmp_path / "b.png")
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "label": 0}\n' + line + "\n")
     fails(tmp_path, message)
+
+
+def read(folder, split="train", **options):
+    return open_records(f"folder:{folder}", split, **options)
+
+
+def grey(path, value=0, size=(4, 4), **options):
+    """An image of one value, by which it is found again."""
+    save(path, (value, value, value, 255), size, "L", **options)
+
+
+def values(folder, split="train"):
+    return load(f"folder:{folder}", split).images[:, 0, 0, 0].tolist()
+
+
+def test_what_a_file_manager_hides_is_not_data(tmp_path):
+    top = tmp_path / ".cache"  # the folder itself may be hidden
+    grey(top / "a.png", 1)
+    for name in (".ipynb_checkpoints/a.png", "cats/.thumbnails/b.png", "._a.png", "@eaDir/a.jpg"):
+        grey(top / name, 9)
+    grey(top / "__MACOSX" / "a.png", 9)
+    write_metadata(top, {"file_name": "a.png", "label": 0})
+    assert values(top) == [1] and read(top).notices == ()
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    top, store = tmp_path / "set", tmp_path / "store"
+    grey(top / "dogs" / "2.png", 2)
+    grey(store / "1.png", 1)
+    grey(store / "deep" / "3.png", 3)
+    (top / "cats").symlink_to(store)
+    (store / "again").symlink_to("deep/..")
+    assert values(top) == [1, 3, 2]
+    for name, target in {"loop": top, "up": "..", "dogs/cats": "../cats", "gone": "none"}.items():
+        (top / name).symlink_to(target)
+    (store / "back").symlink_to(top)
+    assert values(top) == [1, 3, 2, 1, 3], "dogs/cats leads out of the folder as cats does"
+    assert "gone" in read(top).notices[0] and "\n" not in read(top).notices[0]
+    (tmp_path / "linked").mkdir()
+    for split in ("train", "val"):
+        (tmp_path / "linked" / split).symlink_to(top / "dogs")
+    assert values(tmp_path / "linked", "validation")[0] == 2
+
+
+def test_other_kinds_of_images_are_read_and_the_rest_is_said(tmp_path):
+    kinds = ["a.gif", "b.tiff", "c.TIF", "e.JPG", "f.bmp", "g.webp"]
+    for kind in kinds:
+        grey(tmp_path / "train" / kind)
+    grey(tmp_path / "train" / "d.jfif", format="JPEG")
+    frames = [Image.new("L", (4, 4), value) for value in (7, 200)]
+    frames[0].save(tmp_path / "train" / "a.gif", save_all=True, append_images=frames[1:])
+    assert values(tmp_path)[0] == 7 and len(read(tmp_path)) == 7 and read(tmp_path).notices == ()
+    for name in ("train/x.heic", "train/y.heic", "train/1.txt", "README", "README.md"):
+        (tmp_path / name).write_text("?")
+    grey(tmp_path / "eval" / "e.png")
+    grey(tmp_path / "stray.png")
+    (notice,) = read(tmp_path).notices
+    assert "2 images beside the split folders train/, such as eval/e.png; 2 .heic, 1 .txt" in notice
+    assert "\n" not in notice and "README" not in notice
+
+
+@pytest.mark.parametrize("name", ["validation", "val", "valid", "dev", "Val"])
+def test_names_of_the_validation_split(tmp_path, name):
+    grey(tmp_path / "Train" / "a.png", 1)
+    grey(tmp_path / name / "b.png", 2)
+    assert values(tmp_path) == [1] and values(tmp_path, "validation") == [2]
+    grey(tmp_path / "validation2" / "b.png")
+    (tmp_path / "DEV" if name != "dev" else tmp_path / "val").mkdir()
+    fails(tmp_path, "are both the split validation; keep one")
+
+
+ROWS = [("train/0.png", 1, "one, and"), ("train/1.png", 0, ""), ("test/0.png", 1, None)]
+
+
+@pytest.mark.parametrize("place", ["root", "split"])
+@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv", "labels.csv"])
+@pytest.mark.parametrize("style", ["plain", "windows"])
+def test_metadata_in_every_place_and_form(tmp_path, place, name, style):
+    for path, value, _ in ROWS:
+        grey(tmp_path / path, value)
+    for folder in ("train", "test") if place == "split" else ("",):
+        rows = [
+            (path.removeprefix(f"{folder}/" if folder else ""), label, text)
+            for path, label, text in ROWS
+            if path.startswith(folder)
+        ]
+        if style == "windows":
+            rows = [(".\\" + path.replace("/", "\\"), *rest) for path, *rest in rows]
+        if name.endswith("csv"):
+            quoted = [f'{path},{label},"{text or ""}"' for path, label, text in rows]
+            lines = ["file_name,label,text", *quoted]
+        else:
+            keys = ("file_name", "label", "text")
+            lines = [json.dumps(dict(zip(keys, row))) for row in rows]
+        end, code = ("\r\n\r\n", "utf-8-sig") if style == "windows" else ("\n", "utf-8")
+        (tmp_path / folder / name).write_bytes((end.join(lines) + end).encode(code))
+    train, test = load(f"folder:{tmp_path}", "train"), load(f"folder:{tmp_path}", "test")
+    assert train.labels.tolist() == train.images[:, 0, 0, 0].tolist() == [1, 0]
+    assert train.texts == ("one, and", "") and test.labels.tolist() == [1]
+    assert train.num_classes == 2 and read(tmp_path).notices == ()
+
+
+def test_json_lines_as_other_tools_write_them(tmp_path):
+    grey(tmp_path / "caf\u00e9.png")
+    row = {"file_name": "cafe\u0301.png", "label": 3.0, "text": "a\u2028b"}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row, ensure_ascii=False), "utf-8")
+    source = load(f"folder:{tmp_path}", "train")
+    assert source.labels.tolist() == [3] and source.texts == ("a\u2028b",)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            "id,label\na.png,0\n",
+            r"labels\.csv:1: expected a header with file_name .*found id, label",
+        ),
+        ("file_name,label\na.png,0,1\n", r"labels\.csv:2: has 3 fields where the header has 2"),
+        ("file_name,label\nb.png,0\n", r"labels\.csv:2: names 'b\.png', but there is no such"),
+        ("file_name,label\na.png,-1\n", r"labels\.csv:2: the label of 'a\.png' must be"),
+        ('file_name,label\n"a.png,0\n', r"labels\.csv:2: is not CSV"),
+        ("file_name;label\na.png;1\n", r"the label of 'a\.png' is 0, but 1 in another"),
+    ],
+)
+def test_bad_csv(tmp_path, text, message):
+    grey(tmp_path / "a.png")
+    (tmp_path / "labels.csv").write_text(text)
+    write_metadata(tmp_path, {"file_name": "a.png", "label": 0})
+    fails(tmp_path, message)
+
+
+def test_class_folders(tmp_path):
+    for name in ("train/elk/a.png", "train/owl/b.png", "train/elk/c.png", "test/owl/d.png"):
+        grey(tmp_path / name)
+    train, test = load(f"folder:{tmp_path}", "train"), load(f"folder:{tmp_path}", "test")
+    assert train.labels.tolist() == [0, 0, 1] and test.labels.tolist() == [1]
+    assert train.num_classes == test.num_classes == 2
+    assert load(f"folder:{tmp_path}/train", "train").labels.tolist() == [0, 0, 1]
+    assert load(f"folder:{tmp_path}/test", "train").labels is None, "one folder is no class"
+    write_metadata(tmp_path / "test", {"file_name": "owl/d.png", "text": "an owl"})
+    assert load(f"folder:{tmp_path}", "test").labels is None, "metadata win"
+    grey(tmp_path / "train" / "e.png")
+    assert load(f"folder:{tmp_path}", "train").labels is None
+
+
+def test_resizing_is_asked_for(tmp_path):
+    picture = Image.new("RGB", (40, 20), "black")
+    picture.paste("white", (10, 0, 30, 20))  # the square in the middle
+    picture.save(tmp_path / "a.png")
+    fails(
+        tmp_path, r"a\.png: is 20x40 .*config\.data\.resize=crop or squash", image_shape=(8, 8, 3)
+    )
+    cut = load(f"folder:{tmp_path}", "train", image_shape=(10, 10, 3), resize="crop").images[0]
+    assert cut[:, 1:-1].min() >= 250, "Lanczos sees a little of what is beside the centre"
+    flat = load(f"folder:{tmp_path}", "train", image_shape=(8, 8, 1), resize="squash").images[0]
+    assert flat[:, 3:5].min() > 250 and flat[:, [0, 7]].max() < 25 and abs(flat.mean() - 127.5) < 2
+    same = load(f"folder:{tmp_path}", "train", image_shape=(20, 40, 3), resize="crop").images[0]
+    assert np.array_equal(same, np.asarray(picture))
+    fails(tmp_path, "resize=crop needs image_shape", resize="crop")
+    fails(tmp_path, "'crp' is unknown: did you mean crop", resize="crp", image_shape=(8, 8, 1))
+    with pytest.raises(InputError, match="works on image files alone"):
+        np.savez(tmp_path / "a.npz", images=np.zeros((1, 4, 4), np.uint8))
+        load(f"npz:{tmp_path}/a.npz", "train", image_shape=(16, 16, 1), resize="crop")
+
+
+def test_bad_shapes_are_refused(tmp_path):
+    grey(tmp_path / "a.png")
+    for shape in ((4, 4), (0, 4, 1), (2,)):
+        fails(tmp_path, r"image_shape must be \(height, width, channels\)", image_shape=shape)
+
+
+def test_storage_elsewhere_is_read_or_refused_in_a_line(tmp_path):
+    fails("nowhere://bucket/images", "no access to nowhere://")
+    with pytest.raises(InputError, match="no access to nowhere://"):
+        load("npz:nowhere://bucket/data.npz", "train")
 
 
 def test_real_sprites():

@@ -5,17 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.data import (
-    Position,
-    Source,
-    batches,
-    eval_batches,
-    gather,
-    index_batches,
-    order,
-    prepare,
-    to_uint8,
-)
+from jaxgen.data import Position, Table, batches, eval_batches, gather, index_batches, order
 from jaxgen.errors import InputError
 
 
@@ -23,7 +13,7 @@ def numbered(size):
     """A source whose label is the example's index, written in its pixels too."""
     labels = np.arange(size, dtype=np.int32)
     images = np.broadcast_to(labels[:, None, None, None], (size, 2, 3, 1)).astype(np.uint8)
-    return Source("numbered", images, labels, None, size)
+    return Table("numbered", {"image": images, "label": labels}, size)
 
 
 def drawn(stream, count):
@@ -89,7 +79,7 @@ def test_unshuffled_batches_follow_the_source():
 
 
 def test_without_labels_a_batch_has_only_images():
-    batch, _ = next(batches(numbered(5)._replace(labels=None, num_classes=0), 4, seed=0))
+    batch, _ = next(batches(Table("grey", {"image": numbered(5).images}), 4, seed=0))
     assert set(batch) == {"image"}
 
 
@@ -151,40 +141,3 @@ def test_one_evaluation_pass(batch_size):
     assert np.concatenate([part["label"][part["mask"]] for part in parts]).tolist() == list(
         range(10)
     )
-
-
-@pytest.mark.parametrize("compile", [jax.jit, lambda f: f])
-def test_scaling_and_its_inverse_on_all_256_values(compile):
-    values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
-    keys = jax.random.split(jax.random.key(0), 1)
-    scaled = compile(lambda batch: prepare(batch, keys, flip=False))(
-        {"image": values, "label": np.zeros(1, np.int32)}
-    )
-    assert scaled["image"].dtype == jnp.float32 and scaled["label"].tolist() == [0]
-    np.testing.assert_allclose(scaled["image"], values / 127.5 - 1, atol=1e-6)
-    assert np.array_equal(compile(to_uint8)(scaled["image"]), values)
-
-
-def test_to_uint8_clips_and_rounds():
-    images = jnp.array([-3.0, -1.0, 0.0, 1.0, 3.0, 126.6 / 127.5 - 1, -jnp.inf, jnp.inf])
-    assert to_uint8(images).tolist() == [0, 0, 128, 255, 255, 127, 0, 255]
-    assert to_uint8(images.astype(jnp.bfloat16)).dtype == jnp.uint8
-
-
-def test_a_flip_depends_on_the_key_alone():
-    size = 512
-    images = np.random.default_rng(0).integers(0, 256, (size, 2, 3, 1), np.uint8)
-    keys = jax.random.split(jax.random.key(1), size)
-
-    @jax.jit
-    def flip(images, keys):
-        return to_uint8(prepare({"image": images}, keys, flip=True)["image"])
-
-    flipped = np.asarray(flip(images, keys))
-    mirrored = (flipped == images[:, :, ::-1]).all((1, 2, 3))
-    assert (mirrored | (flipped == images).all((1, 2, 3))).all()
-    # A fair coin: 256 +- 11.3, so within 5 standard deviations.
-    assert abs(mirrored.sum() - size / 2) < 57
-
-    order = np.random.default_rng(1).permutation(size)[:100]
-    assert np.array_equal(flip(images[order], keys[order]), flipped[order])

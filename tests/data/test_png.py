@@ -1,9 +1,12 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from jaxgen.data.decode import decode, shape_of
 from jaxgen.data.png import decode_plain
 
 RANDOM = np.random.default_rng(0)
@@ -55,3 +58,54 @@ def test_all_else_is_left_to_others():
     assert decode_plain(plain, (8, 6, 3)) is not None
     assert [decode_plain(data, (8, 6, 3)) for data in others] == [None] * len(others)
     assert decode_plain(plain, (8, 6, 2)) is None
+
+
+def chunk(kind, content):
+    checksum = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + checksum
+
+
+def with_chunk(data, kind, content, late=False):
+    """A PNG with one more chunk, before or after its pixels."""
+    at = data.index(b"IEND") - 4 if late else 33
+    return data[:at] + chunk(kind, content) + data[at:]
+
+
+XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+EXIF = b"MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"
+TURNED = {
+    "eXIf": (b"eXIf", EXIF),
+    "xmp": (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP),
+    "xmp, compressed": (b"zTXt", b"XML:com.adobe.xmp\0\0" + zlib.compress(XMP)),
+    "xmp as text": (b"tEXt", b"xmp\0" + XMP),
+    "raw profile": (
+        b"zTXt",
+        b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n%8d\n" % 26 + EXIF.hex().encode()),
+    ),
+}
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("where", [name for name in TURNED if name != "xmp as text"])
+def test_an_orientation_is_applied_by_every_route(where, late):
+    pixels = smooth((8, 8, 1))
+    data = with_chunk(png(pixels[..., 0], "L"), *TURNED[where], late=late)
+    turned = np.rot90(pixels, -1)  # 6: turn it a quarter clockwise to see it upright
+    assert np.array_equal(decode("x", data, (8, 8, 1)), turned)
+    tall = with_chunk(png(smooth((8, 5, 1))[..., 0], "L"), *TURNED[where], late=late)
+    assert shape_of("x", tall) == (5, 8, 1) == decode("x", tall, (5, 8, 1)).shape
+
+
+@pytest.mark.parametrize("kind, content", [*TURNED.values(), (b"caBX", b"?"), (b"acTL", bytes(8))])
+def test_chunks_that_may_mean_something_are_left_to_others(kind, content):
+    assert decode_plain(with_chunk(png(smooth((8, 5, 3)), "RGB"), kind, content), (8, 5, 3)) is None
+
+
+@pytest.mark.parametrize(
+    "kind, content", [(b"tEXt", b"Software\0x"), (b"gAMA", bytes(4)), (b"pHYs", bytes(9))]
+)
+def test_harmless_chunks_do_not_matter(kind, content):
+    pixels = smooth((8, 5, 3))
+    assert (
+        decode_plain(with_chunk(png(pixels, "RGB"), kind, content), (8, 5, 3)) == pixels.tobytes()
+    )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from jaxgen.data import fingerprint, load
+from jaxgen.data import Table, fingerprint, load
 from jaxgen.errors import InputError
 
 
@@ -54,14 +54,15 @@ def test_synthetic_is_fixed_noise():
 
 def test_fingerprint_follows_the_content_only():
     source = load("digits", "test")
-    assert fingerprint(source) == fingerprint(source._replace(name="other"))
-    changed = source.images.copy()
+    images, labels = source.images, source.labels
+    assert fingerprint(source) == fingerprint(Table("other", dict(source.columns), 10))
+    changed = images.copy()
     changed[3, 2, 1, 0] ^= 1
     others = [
-        source._replace(images=changed),
-        source._replace(labels=np.roll(source.labels, 1)),
-        source._replace(labels=None, num_classes=0),
-        source._replace(images=source.images.reshape(-1, 4, 16, 1)),
+        Table("digits", {"image": changed, "label": labels}, 10),
+        Table("digits", {"image": images, "label": np.roll(labels, 1)}, 10),
+        Table("digits", {"image": images}),
+        Table("digits", {"image": images.reshape(-1, 4, 16, 1), "label": labels}, 10),
     ]
     assert len({fingerprint(other) for other in [source, *others]}) == 5
     assert len(fingerprint(source)) == len(hashlib.sha256().hexdigest())
@@ -74,7 +75,7 @@ def test_fingerprint_follows_the_content_only():
             "digit",
             "train",
             None,
-            "unknown data source 'digit': write digits, synthetic, tfds:<name>",
+            "unknown data source 'digit': write digits, synthetic, folder:<path>",
         ),
         ("digits:8", "train", None, "unknown data source 'digits:8'"),
         ("npz", "train", None, "unknown data source 'npz'"),

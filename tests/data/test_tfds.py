@@ -51,7 +51,7 @@ def test_cifar10_needs_no_tensorflow(prepared):
 def test_cifar10_streams_as_it_loads(prepared):
     source = load("tfds:cifar10", "test[:300]", data_dir=prepared)
     records = open_records("tfds:cifar10", "test[:300]", data_dir=prepared)
-    assert (len(records), records.image_shape, records.labelled) == (300, (32, 32, 3), True)
+    assert (len(records), records.shape, records.labelled) == (300, (32, 32, 3), True)
     with stream(records, 64, seed=0, workers=0) as streamed:
         for (batch, after), (expected, expected_after) in islice(
             zip(streamed, batches(source, 64, seed=0)), 10

@@ -1,11 +1,14 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.diffusion import prediction
+from jaxgen.diffusion import grids, prediction
 from jaxgen.diffusion import schedule as schedules
 from jaxgen.errors import InputError
+from tests.support import close, normal, tolerance
 
 SCHEDULES = {
     "linear": schedules.build("linear"),
@@ -29,21 +32,25 @@ def solvable(kind, schedule, grid):
 @pytest.mark.parametrize("kind", prediction.KINDS)
 def test_target_and_solve_are_inverse(name, kind):
     schedule = SCHEDULES[name]
-    grid = schedules.grid(schedule, "trailing", 5)
+    grid = grids.grid(schedule, "trailing", 5)
     ends_in_noise = schedule.alpha(1.0) == 0
     assert solvable(kind, schedule, grid) == (not (kind == "noise" and ends_in_noise))
 
     times = grid[:-1] if solvable(kind, schedule, grid) else grid[1:-1]
-    rng = np.random.default_rng(0)
-    x0, noise = (rng.normal(size=(len(times), 4, 4, 3)).astype(np.float32) for _ in range(2))
-    alpha, sigma = (jnp.asarray(f(times), jnp.float32) for f in (schedule.alpha, schedule.sigma))
-    x_t = schedules.perturb(schedule, x0, noise, jnp.asarray(times, jnp.float32))
+    x0, noise = normal(0, len(times), 4, 4, 3), normal(1, len(times), 4, 4, 3)
+    alpha, sigma = (np.float32(f(times)) for f in (schedule.alpha, schedule.sigma))
+    x_t, got_x0, got_noise = there_and_back(kind, x0, noise, alpha, sigma)
+    # x_0 is what is left of x_t, divided by alpha: cosine's alpha(1) is 5e-5.
+    allowed = tolerance(x_t) / (alpha.clip(1e-7) if kind == "noise" else alpha**0)
+    assert (np.abs(got_x0 - x0).max((1, 2, 3)) < allowed).all()
+    close(got_noise, noise, x_t)
+
+
+@partial(jax.jit, static_argnums=0)
+def there_and_back(kind, x0, noise, alpha, sigma):
+    x_t = schedules.expand(alpha, x0) * x0 + schedules.expand(sigma, x0) * noise
     out = prediction.target(kind, x0, noise, alpha, sigma)
-    got_x0, got_noise = prediction.solve(kind, x_t, out, alpha, sigma)
-    # float32 keeps about 1e-7 / alpha of x_0: cosine's alpha(1) is 5e-5.
-    tolerance = 2e-5 + 1e-6 / np.asarray(alpha)[:, None, None, None].clip(1e-7) * (kind == "noise")
-    assert (np.abs(got_x0 - x0) < tolerance).all()
-    np.testing.assert_allclose(got_noise, noise, atol=5e-5)
+    return x_t, *prediction.solve(kind, x_t, out, alpha, sigma)
 
 
 def test_velocity_is_the_path_derivative():
@@ -52,18 +59,14 @@ def test_velocity_is_the_path_derivative():
     derivative = jax.jacfwd(lambda t: schedule.alpha(t) * x0 + schedule.sigma(t) * noise)(
         jnp.float32(0.4)
     )
-    np.testing.assert_allclose(
-        prediction.target("velocity", x0, noise, 0.6, 0.4), derivative, rtol=1e-6
-    )
+    close(prediction.target("velocity", x0, noise, 0.6, 0.4), derivative)
 
 
 def test_v_is_the_derivative_by_the_angle():
     # With alpha = cos(phi), sigma = sin(phi), v = d x_t / d phi (Salimans & Ho 2022, appendix D).
     x0, noise, phi = jnp.array([[0.3]]), jnp.array([[-1.2]]), jnp.float32(0.7)
     derivative = jax.jacfwd(lambda phi: jnp.cos(phi) * x0 + jnp.sin(phi) * noise)(phi)
-    np.testing.assert_allclose(
-        prediction.target("v", x0, noise, jnp.cos(phi), jnp.sin(phi)), derivative, rtol=1e-6
-    )
+    close(prediction.target("v", x0, noise, jnp.cos(phi), jnp.sin(phi)), derivative)
 
 
 def test_score_of_a_gaussian_by_autodiff():
@@ -73,9 +76,7 @@ def test_score_of_a_gaussian_by_autodiff():
     density = jax.grad(
         lambda x: jax.scipy.stats.norm.logpdf(x, scale=jnp.hypot(alpha, sigma)).sum()
     )(x)
-    np.testing.assert_allclose(
-        prediction.score(sigma * x / (alpha**2 + sigma**2), sigma), density, rtol=1e-6
-    )
+    close(prediction.score(sigma * x / (alpha**2 + sigma**2), sigma), density)
 
 
 def test_wrong_kind_is_named():

@@ -1,8 +1,14 @@
-"""Configs of three tiny systems on the digits, one of each family."""
+"""Three tiny systems on the digits, one of each family, compiled once for all tests."""
 
+import functools
+
+import jax
+import numpy as np
 import pytest
 
+from jaxgen import data, families
 from jaxgen.config import default, player
+from jaxgen.training import dispatch, parallel, players, state, step
 
 
 def _vae(config):
@@ -43,18 +49,73 @@ def _diffusion(config):
     config.sample.options.steps = 2
 
 
+def tiny_config(name: str):
+    """8 steps on the digits, everything logged, nothing else on."""
+    config = default()
+    config.name = name
+    config.data.update(source="digits", image_shape=(8, 8, 1), num_classes=10)
+    config.train.update(steps=8, batch_size=16, log_every=1, steps_per_dispatch=LONGEST)
+    config.checkpoint.every = 100
+    config.ema.rates = (0.9, 0.99)
+    {"vae": _vae, "gan": _gan, "diffusion": _diffusion}[name](config)
+    return config
+
+
+LONGEST = 3  # steps in a call, the same everywhere: a program that was compiled once serves again
+DEVICES = {
+    "one device": parallel.one_device,
+    "jit": parallel.build,
+    "fsdp": lambda: parallel.build(fsdp=-1, min_size=64),
+    "pmap": lambda: parallel.build("pmap"),
+}
+
+
+class Compiled:
+    """A tiny system on devices: its data, and its train step in calls of up to LONGEST steps."""
+
+    def __init__(self, name: str, kind: str, config=None):
+        self.config = config or tiny_config(name)
+        self.devices = DEVICES[kind]()
+        self.family = families.build(self.config)
+        self.players = players.build(self.config, self.family)
+        self.per_step = players.batches_per_step(self.players)
+        self.examples = self.per_step * self.config.train.batch_size
+        self.source = data.from_config(self.config, "train").everything()
+        self.feed = dispatch.resident(self.source, self.config, self.per_step, self.devices)
+        self.step = step.build(self.config, self.family, self.players, self.devices)
+        self.costs = []
+        self.longest = self.config.train.steps_per_dispatch
+        self.steps = dispatch.build(
+            self.step, self.feed, self.examples, self.longest, self.devices, self.costs.append
+        )
+
+    def create(self):
+        """The global state at step 0."""
+        return self.devices.create(state.initial(self.config, self.family, self.players))
+
+    def run(self, *counts):
+        """(state, metrics of each step) after calls of so many steps, from step 0."""
+        now, history = self.devices.enter(self.create()), []
+        for count in counts:
+            now, metrics = self.steps(now, count)
+            history += [{k: float(v[i]) for k, v in metrics.items()} for i in range(count)]
+        return jax.device_get(self.devices.leave(now)), history
+
+    def text(self) -> str:
+        """The compiled program that `run` calls."""
+        calls = dispatch.several_steps(self.step, self.feed, self.examples, self.longest)
+        arguments = self.feed.load(LONGEST), self.devices.replicate(np.int32(LONGEST))
+        run = self.devices.compile(calls)
+        return run.lower(self.devices.enter(self.create()), *arguments).compile().as_text()
+
+
+@pytest.fixture(scope="session")
+def compiled():
+    """(system, devices) -> Compiled, the same for all tests."""
+    return functools.cache(Compiled)
+
+
 @pytest.fixture
 def tiny():
-    """(family name) -> config: 8 steps on the digits, everything logged, nothing else on."""
-
-    def build(name: str):
-        config = default()
-        config.name = name
-        config.data.update(source="digits", image_shape=(8, 8, 1), num_classes=10)
-        config.train.update(steps=8, batch_size=16, log_every=1, steps_per_dispatch=3)
-        config.checkpoint.every = 100
-        config.ema.rates = (0.9, 0.99)
-        {"vae": _vae, "gan": _gan, "diffusion": _diffusion}[name](config)
-        return config
-
-    return build
+    """(system) -> its config."""
+    return tiny_config

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import cli
+from jaxgen import cli, data
 from jaxgen import config as config_lib
 from jaxgen.data import order
 from jaxgen.errors import InputError
@@ -109,7 +109,7 @@ def test_file_systems_without_locks(tmp_path, monkeypatch, number):
 def test_nan_in_one_example_of_one_batch(tiny, tmp_path, monkeypatch):
     """Though it leaves all parameters finite, and falls into the middle of a call of several steps."""
     config, at = tiny("vae"), 5
-    source = loop.load_source(config, "train")
+    source = data.from_config(config, "train").everything()
     chosen, _ = order.indices(np.zeros(2, np.int32), (at + 1) * 16, len(source.images), config.seed)
     image = source.images[np.asarray(chosen)[-3]] / np.float32(127.5) - 1
 

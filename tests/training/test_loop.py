@@ -15,21 +15,32 @@ import numpy as np
 import pytest
 
 from jaxgen.errors import InputError, RetryError
-from jaxgen.training import checkpoint, logging, loop, parallel
+from jaxgen.training import Hook, checkpoint, logging, loop
+from jaxgen.training import hooks as hooks_lib
+from jaxgen.training.validation import validator
+from tests.support import close
 
 STOPS = {"vae": None, "gan": signal.SIGTERM, "diffusion": signal.SIGINT}
 
 
-def run(config, workdir, **overrides):
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+    """Compiled sooner; for several see test_parallel, test_dispatch and test_processes."""
+    devices = jax.devices()[:1]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
+
+
+def run(config, workdir, hooks=(), **overrides):
     """Train a copy of the config with some dotted fields changed: (result, notices)."""
     config = config.copy_and_resolve_references()
     for name, value in overrides.items():
         section, field = name.split("__")
         config[section][field] = value
     notices = []
-    return loop.train(
-        config, str(workdir), progress=False, report=notices.append, parameters=False
-    ), notices
+    result = loop.train(
+        config, str(workdir), progress=False, report=notices.append, parameters=False, hooks=hooks
+    )
+    return result, notices
 
 
 def assert_same(a, b):
@@ -71,7 +82,9 @@ def files(folder):
     return {p.relative_to(folder): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("name", STOPS)
+@pytest.mark.parametrize(
+    "name", ["gan", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vae", "diffusion"))]
+)
 def test_a_resumed_run_ends_in_the_same_bits(tiny, tmp_path, monkeypatch, name):
     config, number, before = tiny(name), STOPS[name], signal.getsignal(signal.SIGINT)
     whole, _ = run(config, tmp_path / "whole")
@@ -172,14 +185,14 @@ def test_full_disk_while_saving_surfaces_at_the_next_log(tiny, tmp_path, monkeyp
             time.sleep(0.01)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
 
-    at_step(monkeypatch, 3, fill)
-    try:
-        with pytest.raises(RetryError, match="could not save .*last good checkpoint is step 2"):
-            run(config, tmp_path / "parts", checkpoint__every=2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with monkeypatch.context() as patch:
+        at_step(patch, 3, fill)
+        try:
+            with pytest.raises(RetryError, match="could not save .*last good checkpoint is step 2"):
+                run(config, tmp_path / "parts", checkpoint__every=2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [row["step"] for row in curve(tmp_path / "parts")][-1] < 8
-    monkeypatch.undo()
     rest, _ = run(config, tmp_path / "parts")
     assert_same(whole.state, rest.state)
 
@@ -200,13 +213,13 @@ def test_the_best_is_kept_beside_the_latest(tiny, tmp_path, monkeypatch):
     config = tiny("vae")
     config.checkpoint.update(best="validation/model/loss", keep=1, every=3)
     config.train.eval_every = 4
-    losses = {4: 2.0, 5: 9.0, 8: 1.0, 9: 9.0, 12: 3.0, 14: float("nan"), 16: 1.5, 18: 0.5, 19: 0.7}
+    losses = {4: 2.0, 5: 9.0, 8: 1.0, 9: 9.0, 12: 3.0, 14: 4.0, 16: 1.5, 18: 0.5, 19: 0.7}
     in_turn = iter(losses.values())
 
-    def scripted(config, family, players, way):
+    def scripted(config, family, players, devices):
         return lambda variables, source: {"validation/model/loss": next(in_turn)}
 
-    monkeypatch.setattr(loop, "validator", scripted)
+    monkeypatch.setattr(hooks_lib, "validator", scripted)
     kept = {}
     for steps in (5, 9, 14, 16, 18, 19):
         _, notices = run(config, tmp_path, train__steps=steps)
@@ -216,6 +229,128 @@ def test_the_best_is_kept_beside_the_latest(tiny, tmp_path, monkeypatch):
         notices[-1]
         == "best validation/model/loss is 0.5, of step 18 (jaxgen sample --checkpoint=18)"
     )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_validation_that_is_not_finite_stops_the_run(tiny, tmp_path, monkeypatch, value):
+    """Before anything of that step is written or kept as the best."""
+    config = tiny("vae")
+    config.checkpoint.update(best="validation/model/kl", every=2)
+    in_turn = iter((1.0, value))
+
+    def scripted(config, family, players, devices):
+        return lambda variables, source: {"validation/model/kl": next(in_turn)}
+
+    monkeypatch.setattr(hooks_lib, "validator", scripted)
+    message = "validation/model/kl became NaN or infinite at step 4; the last good .* is step 2"
+    with pytest.raises(InputError, match=message):
+        run(config, tmp_path, train__eval_every=2)
+    assert checkpoint.steps_in(tmp_path / "checkpoints") == [2]
+    rows = curve(tmp_path)
+    assert all(np.isfinite(value) for row in rows for value in row.values())
+    assert [row["step"] for row in rows if "validation/model/kl" in row] == [2]
+
+
+def test_calls_end_where_a_hook_is_due():
+    saving, rows = Hook(4, print), Hook(3, print, exact=False)
+    assert [*hooks_lib.strides(0, 10, 3, (saving, rows))] == [3, 1, 3, 1, 2]
+    assert [*hooks_lib.strides(5, 10, 9, (Hook(0, print),))] == [5]
+    assert [*hooks_lib.strides(10, 10, 3, (saving,))] == []
+
+
+def test_a_hook_is_due_at_its_steps_and_at_the_last_one():
+    def due(hook, before, step, last=10, **fields):
+        return hook.due(hooks_lib.Moment(1, before, step, last, None, {}, **fields))
+
+    every = Hook(4, print)
+    assert [step for step in range(1, 11) if due(every, step - 1, step)] == [4, 8, 10]
+    assert due(every, 3, 6) and not due(every, 4, 6)  # the call ran past step 4, or from it
+    assert not due(Hook(0, print), 9, 10)
+    stopping = Hook(0, print, when=lambda moment: bool(moment.stopping))
+    assert due(stopping, 0, 1, stopping=15) and not due(stopping, 0, 1)
+
+
+def test_a_new_habit_is_one_value(tiny, tmp_path):
+    """It sees the state, the means and what validation found, after the run's own habits."""
+    seen = []
+
+    def look(moment):
+        saved = checkpoint.steps_in(tmp_path / "checkpoints")
+        seen.append((moment.step, int(moment.state.step), moment.means["model/loss"], len(saved)))
+
+    config = tiny("vae")
+    run(config, tmp_path, hooks=(Hook(2, look),), train__steps=5, checkpoint__every=2)
+    assert [step for step, *_ in seen] == [2, 4, 5] == [step for _, step, *_ in seen]
+    losses = [row["model/loss"] for row in curve(tmp_path)]
+    found = np.float32([loss for _, _, loss, _ in seen])
+    close(found, np.float32([np.mean(losses[:2]), np.mean(losses[2:4]), losses[4]]), terms=2)
+
+
+def test_the_cost_is_written_into_the_folder(tiny, tmp_path):
+    run(tiny("gan"), tmp_path, train__steps=1)
+    cost = json.loads((tmp_path / "cost.json").read_text())
+    assert cost["examples"] == 2 * 16 and cost["flops"] > 0 < cost["bytes"] and cost["seconds"] > 0
+
+
+def test_going_on_needs_the_same_data_wherever_they_lie(tiny, tmp_path, monkeypatch):
+    from jaxgen import config as config_lib
+    from jaxgen import data
+
+    monkeypatch.setattr(config_lib, "differences", lambda old, new: {})
+    source = data.load("digits", "train")
+
+    def config_of(name, images):
+        np.savez(tmp_path / name, images=images, labels=source.labels[: len(images)])
+        config = tiny("vae")
+        config.data.source = f"npz:{tmp_path / name}"
+        return config
+
+    workdir = tmp_path / "run"
+    run(config_of("a.npz", source.images[:100]), workdir, train__steps=1)
+    moved = config_of("b.npz", source.images[:100])
+    assert run(moved, workdir, train__steps=2)[0].state.step == 2
+    before = files(workdir)
+    for images in (source.images[1:101], source.images[:99], source.images[:100][::-1]):
+        message = r"trained on 100 examples of npz:.*/b\.npz train, and .* differ from them"
+        with pytest.raises(InputError, match=message):
+            run(config_of("c.npz", images), workdir, train__steps=3)
+    assert files(workdir) == before
+
+
+def test_terms_without_their_outputs_are_found_before_anything_is_touched(tiny, tmp_path):
+    config = tiny("vae")
+    config.players.model.terms = {"kl": {}, "adversarial": {}}
+    config.data.source = "npz:/nowhere/at/all.npz"  # not even looked at
+    message = (
+        "config.players.model: loss term 'adversarial' needs the output 'real_score'.*: it has .*"
+        "reconstruction"
+    )
+    with pytest.raises(InputError, match=message):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_classes_without_an_image_are_refused(tiny, tmp_path):
+    from jaxgen import data
+
+    if not hasattr(data, "classes_without_images"):
+        pytest.skip("data.classes_without_images is not there yet")
+    source = data.load("digits", "train")
+    np.savez(tmp_path / "d.npz", images=source.images[:99], labels=source.labels[:99] % 3 + 1)
+    config = tiny("gan")
+    config.data.source = f"npz:{tmp_path}/d.npz"
+    with pytest.raises(InputError, match=r"7 of config.data.num_classes = 10 classes .* \(0, 4, 5"):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_reader_who_leaves_does_not_end_the_run(tiny, tmp_path):
+    def broken(text):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    config = tiny("vae")
+    config.train.steps = 1
+    assert loop.train(config, str(tmp_path), progress=False, report=broken).state.step == 1
 
 
 def test_best_must_be_measured(tiny, tmp_path):
@@ -234,37 +369,30 @@ def test_validation_and_grids(tiny, tmp_path):
     assert os.listdir(tmp_path / "samples") == ["step_00000003.png"]
 
 
-def test_validation_is_the_mean_over_the_split(tiny):
+def test_validation_is_the_mean_over_the_split(compiled, tiny):
     """Whatever the batch size, though the last batch is filled up."""
-    from jaxgen import families
-    from jaxgen.training import players as players_lib
+    from jaxgen import data
     from jaxgen.training import state as state_lib
 
-    config = tiny("diffusion")
-    family = families.build(config)
-    players = players_lib.build(config, family)
-    variables = state_lib.variables(state_lib.init(config, family, players))
-    source = loop.load_source(config, "validation")
-    source = source._replace(images=source.images[:50], labels=source.labels[:50])
-    way, values = parallel.build(), []
+    config, system = tiny("vae"), compiled("vae", "one device")
+    variables = state_lib.variables(system.create())
+    records = data.open_records("digits", "validation[:50]")
+    values = []
     for size in (50, 16):
         config.train.batch_size = size
-        values.append(
-            loop.validator(config, family, players, way)(variables, source)[
-                "validation/denoiser/loss"
-            ]
-        )
-    np.testing.assert_allclose(values[0], values[1], rtol=1e-5)
+        validate = validator(config, system.family, system.players, system.devices)
+        values.append(np.float32(validate(variables, records.everything())["validation/model/kl"]))
+    close(*values, terms=50)
 
 
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"train__batch_size": 12}, "multiple of 8"),
         ({"data__train": "train[:0]"}, "empty"),
         ({"data__source": "digit"}, "unknown data source"),
         ({"data__num_classes": 5}, "10 classes"),
         ({"parallel__mode": "pmpa"}, "did you mean pmap"),
+        ({"parallel__rules": ("a",)}, "not a pair of a regular expression"),
     ],
 )
 def test_bad_input(tiny, tmp_path, fields, message):

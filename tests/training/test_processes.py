@@ -24,13 +24,13 @@ STEPS = 30
 WORKER = """
 import sys, time
 from jaxgen import cli
-from jaxgen.training import loop
+from jaxgen.training import dispatch
 
-def slowed(*arguments, open_feed=loop.open_feed, pause=float(sys.argv.pop(1))):
+def slowed(*arguments, open_feed=dispatch.open_feed, pause=float(sys.argv.pop(1))):
     feed = open_feed(*arguments)
     return feed._replace(load=lambda count: (time.sleep(pause), feed.load(count))[1])
 
-loop.open_feed = slowed
+dispatch.open_feed = slowed
 cli.run()
 """
 CONFIG = """

@@ -117,10 +117,11 @@ def extractor(dataset: str, *, batch_size: int = 256) -> Extractor:
     def extract(images: UInt8[np.ndarray, "N H W C"]) -> Features:
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.shape[1:] != spec.shape:
+            right = images.shape[1:] == spec.shape
             raise InputError(
                 f"{spec.name}: the images are {images.dtype} {images.shape}, expected uint8 [N, "
-                f"{', '.join(map(str, spec.shape))}]; quantise to uint8, or choose an extractor "
-                f"for this data"
+                f"{', '.join(map(str, spec.shape))}]: "
+                + ("quantise to uint8" if right else "choose an extractor for this data")
             )
         vectors = np.empty((len(images), spec.layers[-1][0]), np.float32)
         probabilities = np.empty((len(images), len(weights["logits/bias"])), np.float32)

@@ -176,8 +176,7 @@ class Inception(nn.Module):
     ) -> Array:
         """Convolution, bias, relu. not same: without padding."""
         kernel, bias = self.weights(name, (*size, x.shape[-1], features))
-        # with no padding at all XLA's convolution on the CPU is up to seven times slower: pad, and
-        # cut off what that adds
+        # without padding XLA's convolution is up to seven times slower on a CPU: pad, then cut
         padding = "SAME" if same else ((0, 1), (0, 1))
         y = lax.conv_general_dilated(
             x,
@@ -334,6 +333,25 @@ def _folded(path: str, name: str, stored: Mapping[str, np.ndarray]) -> dict[str,
     }
 
 
+def _checked(images, layer: int) -> UInt8[np.ndarray, "N H W C"]:
+    """The images as an array. Raises InputError, with the one thing to do, for what is no image."""
+    images, fix = np.asarray(images), ""
+    if images.ndim != 4 or 0 in images.shape[1:]:
+        fix = "give one array of images with an axis of channels"
+    elif images.shape[-1] == 4:
+        fix = "they have 4 channels; drop the fourth (alpha), as images[..., :3]"
+    elif images.shape[-1] not in (1, 3):
+        fix = f"they have {images.shape[-1]} channels; choose the one or the three that are seen"
+    elif images.dtype != np.uint8:
+        fix = "quantise to uint8, as clip(round(127.5 * (x + 1)), 0, 255) for x in [-1, 1]"
+    if fix:
+        raise InputError(
+            f"Inception{layer}: the images are {images.dtype} {images.shape}, expected uint8 "
+            f"[N, H, W, 1 or 3]: {fix}"
+        )
+    return images
+
+
 def extractor(
     path: str | None, layer: int = 768, *, resize: str = "tf1_bilinear", batch_size: int = 32
 ) -> Extractor:
@@ -363,7 +381,7 @@ def extractor(
         )
     if batch_size < 1:
         raise InputError(f"inception: batch_size is {batch_size}; it must be at least 1")
-    path = path or os.environ.get(VARIABLE)
+    path = os.path.expanduser(path or os.environ.get(VARIABLE) or "")
     if not path:
         raise InputError(f"no Inception weights are given: {_PLACE}")
     weights = jax.device_put(load(path, layer))
@@ -387,18 +405,7 @@ def extractor(
         return jax.tree.map(lambda x: x.reshape(len(images), -1), parts)
 
     def extract(images: UInt8[np.ndarray, "N H W C"]) -> Features:
-        images = np.asarray(images)
-        if (
-            images.dtype != np.uint8
-            or images.ndim != 4
-            or images.shape[-1] not in (1, 3)
-            or 0 in images.shape[1:]
-        ):
-            raise InputError(
-                f"Inception{layer}: the images are {images.dtype} {images.shape}, expected uint8 "
-                f"[N, H, W, 1 or 3]; quantise "
-                "to uint8 first: clip(round(127.5 * (x + 1)), 0, 255) for x in [-1, 1]"
-            )
+        images = _checked(images, layer)
         vectors = np.empty((len(images), layer), np.float32)
         probabilities = np.empty((len(images), 1008), np.float32) if layer == 2048 else None
         for start in range(0, len(images), batch_size):

@@ -8,12 +8,16 @@ Distances between sets (`frechet`, `kernel`)
     frechet_distance_infinity    extrapolated to infinitely many generated samples
     polynomial_mmd               unbiased MMD^2 with the cubic kernel, all rows
     kernel_distance              the same over random subsets
+    gaussian_mmd                 unbiased MMD^2 with a Gaussian kernel, for points
+Distances between points (`transport`)
+    sliced_wasserstein           mean Wasserstein-1 distance of projections onto lines
 Neighbours (`neighbours`)
     PrecisionRecall, precision_recall, DensityCoverage, density_coverage
     precision_recall_density_coverage  both for the price of one
     nearest_distance             of each query to its nearest point
     training_side                share nearer to training than to held-out points
     distance_ratio               median distance to training over that to held-out points
+    training_side_and_distance_ratio   both for the price of one
     copy_rate                    share much nearer to one training point than to all others
     exact_copies, duplicates     uint8 images that are bit for bit another
 Diversity (`diversity`)
@@ -29,77 +33,10 @@ Images (`images`)
 Estimate                         mean and std of a repeated measurement
 """
 
+from jaxgen.evaluation.metrics import diversity, frechet, images, kernel, neighbours, transport
 from jaxgen.evaluation.metrics.common import Estimate
-from jaxgen.evaluation.metrics.diversity import (
-    Modes,
-    class_distance,
-    class_shares,
-    confident_share,
-    inception_score,
-    modes,
-    vendi_score,
-)
-from jaxgen.evaluation.metrics.frechet import (
-    Moments,
-    frechet_distance,
-    frechet_distance_infinity,
-    frechet_distance_of_moments,
-    moments,
-)
-from jaxgen.evaluation.metrics.images import (
-    bits_per_dimension,
-    mean_squared_error,
-    ms_ssim,
-    pairwise_ms_ssim,
-    psnr,
-    ssim,
-)
-from jaxgen.evaluation.metrics.kernel import kernel_distance, polynomial_mmd
-from jaxgen.evaluation.metrics.neighbours import (
-    DensityCoverage,
-    PrecisionRecall,
-    copy_rate,
-    density_coverage,
-    distance_ratio,
-    duplicates,
-    exact_copies,
-    nearest_distance,
-    precision_recall,
-    precision_recall_density_coverage,
-    training_side,
-)
 
-__all__ = [
-    "DensityCoverage",
-    "Estimate",
-    "Modes",
-    "Moments",
-    "PrecisionRecall",
-    "bits_per_dimension",
-    "class_distance",
-    "class_shares",
-    "confident_share",
-    "copy_rate",
-    "density_coverage",
-    "distance_ratio",
-    "duplicates",
-    "exact_copies",
-    "frechet_distance",
-    "frechet_distance_infinity",
-    "frechet_distance_of_moments",
-    "inception_score",
-    "kernel_distance",
-    "mean_squared_error",
-    "modes",
-    "moments",
-    "ms_ssim",
-    "nearest_distance",
-    "pairwise_ms_ssim",
-    "polynomial_mmd",
-    "precision_recall",
-    "precision_recall_density_coverage",
-    "psnr",
-    "ssim",
-    "training_side",
-    "vendi_score",
-]
+__all__ = ["Estimate"]
+for _module in (diversity, frechet, images, kernel, neighbours, transport):
+    __all__ += _module.__all__
+    globals().update({name: getattr(_module, name) for name in _module.__all__})

@@ -10,10 +10,19 @@ from jaxtyping import Float, Int, Shaped
 from jaxgen.errors import InputError
 
 _CHUNK = 4096  # rows looked at together
-_LARGEST = float(
-    np.finfo(np.float32).max
-)  # its sixth power, the largest a kernel takes, still is a float64
+_LARGEST = float(np.finfo(np.float32).max)  # its sixth power, a kernel's largest, is a float64
 _SUM_TOLERANCE = 1e-3  # probabilities may come from float32 or bfloat16 networks
+
+
+class RowError(InputError):
+    """A row of an argument that a metric cannot use.
+
+    argument: its name. row: the first such row. reason: what is wrong with it, and what to do.
+    """
+
+    def __init__(self, argument: str, row: int, reason: str):
+        super().__init__(f"{argument}: row {row} {reason}")
+        self.argument, self.row, self.reason = argument, row, reason
 
 
 class Estimate(NamedTuple):
@@ -72,7 +81,7 @@ def check_finite(name: str, array: Shaped[np.ndarray, "N ..."]) -> None:
         good = np.isfinite(array[i : i + _CHUNK])
         if not good.all():
             row = i + int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
-            raise InputError(f"{name} holds NaN or infinity in row {row}: look at what made it")
+            raise RowError(name, row, "holds NaN or infinity: look at what made it")
 
 
 def check_pair(real, generated, least: int = 1, names: tuple[str, str] = ("real", "generated")):
@@ -127,17 +136,16 @@ def check_distributions(name: str, values) -> Float[np.ndarray, "*N K"]:
     rows = array.reshape(-1, array.shape[-1])
     check_finite(name, rows)
     if rows.min() < 0:
-        raise InputError(
-            f"{name} is negative in row {int(np.argmax((rows < 0).any(axis=1)))}: pass "
-            f"probabilities, not logits"
-        )
+        row = int(np.argmax((rows < 0).any(axis=1)))
+        raise RowError(name, row, "is negative somewhere: pass probabilities, not logits")
     sums = rows.sum(axis=1)
     bad = np.abs(sums - 1.0) > _SUM_TOLERANCE
     if bad.any():
         row = int(np.argmax(bad))
-        raise InputError(
-            f"{name} sums to {sums[row]:.4g} in row {row}, not to 1: pass probabilities, not "
-            f"logits or counts"
+        raise RowError(
+            name,
+            row,
+            f"sums to {sums[row]:.4g}, not to 1: pass probabilities, not logits or counts",
         )
     return array
 

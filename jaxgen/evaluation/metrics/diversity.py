@@ -9,12 +9,22 @@ from jaxgen.errors import InputError
 from jaxgen.evaluation.metrics import common
 from jaxgen.evaluation.metrics.common import Estimate
 
+__all__ = [
+    "Modes",
+    "class_distance",
+    "class_shares",
+    "confident_share",
+    "inception_score",
+    "modes",
+    "vendi_score",
+]
+
 _CHUNK = 8192  # rows in float64 at once
 _CONFIDENT = 0.8
 
 
 class Modes(NamedTuple):
-    """count: different modes that were hit. kl: KL(shares of the modes || equal shares), in nats."""
+    """count: different modes hit. kl: KL(shares of the modes || equal shares), in nats."""
 
     count: int
     kl: float
@@ -32,12 +42,11 @@ def vendi_score(features: Float[np.ndarray, "N D"], *, order: float = 1.0) -> fl
     if not isinstance(order, (int, float, np.number)) or not order >= 0.0:
         raise InputError(f"order must be a number of at least 0, not {order!r}")
     count, width = features.shape
-    scale = (
-        np.abs(features).max(axis=1).astype(np.float64)
-    )  # so that no square overflows or vanishes
+    # dividing by the largest entry keeps squares from overflowing or vanishing
+    scale = np.abs(features).max(axis=1).astype(np.float64)
     if not scale.all():
-        raise InputError(
-            f"features holds zeros alone in row {int(np.argmin(scale))}, which has no direction"
+        raise common.RowError(
+            "features", int(np.argmin(scale)), "holds only zeros, so it has no direction"
         )
 
     def unit(rows):
@@ -138,9 +147,8 @@ def _information(rows: np.ndarray) -> float:
     def negative_entropy(p):
         return np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=-1)
 
-    rows = rows / rows.sum(
-        axis=1, keepdims=True
-    )  # float32 sums are off by 1e-7, which the difference would keep
+    # float32 sums are off by 1e-7, which the difference would keep
+    rows = rows / rows.sum(axis=1, keepdims=True)
     return float(negative_entropy(rows).mean() - negative_entropy(rows.mean(axis=0)))
 
 

@@ -10,6 +10,14 @@ from jaxtyping import Float
 from jaxgen.errors import InputError
 from jaxgen.evaluation.metrics import common
 
+__all__ = [
+    "Moments",
+    "frechet_distance",
+    "frechet_distance_infinity",
+    "frechet_distance_of_moments",
+    "moments",
+]
+
 _CHUNK = 8192  # rows in float64 at once
 _SMALL = 512  # up to this size singular values cost next to nothing
 _EPSILON = np.finfo(np.float64).eps
@@ -154,9 +162,8 @@ def _cholesky(covariance: np.ndarray) -> np.ndarray:
 def _distance(real: _Gaussian, generated: _Gaussian) -> float:
     mean = np.sum((real.mean - generated.mean) ** 2)
     root = _nuclear_norm(real.factor.T @ generated.factor)
-    return max(
-        0.0, float(mean + real.trace + generated.trace - 2.0 * root)
-    )  # rounding alone can make it negative
+    # rounding alone can make it negative
+    return max(0.0, float(mean + real.trace + generated.trace - 2.0 * root))
 
 
 def _nuclear_norm(matrix: np.ndarray) -> float:

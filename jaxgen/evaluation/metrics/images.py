@@ -2,6 +2,7 @@
 255.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -11,16 +12,20 @@ from jaxgen.errors import InputError
 from jaxgen.evaluation.metrics import common
 from jaxgen.evaluation.metrics.common import Estimate
 
+__all__ = [
+    "bits_per_dimension",
+    "mean_squared_error",
+    "ms_ssim",
+    "pairwise_ms_ssim",
+    "psnr",
+    "ssim",
+]
+
 _ENTRIES = 2**20  # pixel values worked on at once
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * 255.0) ** 2, (0.03 * 255.0) ** 2
-_WEIGHTS = (
-    0.0448,
-    0.2856,
-    0.3001,
-    0.2363,
-    0.1333,
-)  # of the five scales, Wang et al. 2003, section 3.2
+_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, Wang et al. 2003, section 3.2
+_BAND = 32  # window positions in one matrix product, where there are many
 
 Images = Shaped[np.ndarray, "N H W C"]
 
@@ -84,8 +89,7 @@ def pairwise_ms_ssim(images: Images, *, num_pairs: int = 1000, seed: int = 0) ->
         raise InputError(f"images holds {count} images; this metric needs at least 3")
     total = count * (count - 1) // 2
     chosen = common.generator(seed).choice(total, min(num_pairs, total), replace=False)
-    # Pair number p is (row, column) below the diagonal, counted row by row: row r begins at r (r -
-    # 1) / 2.
+    # Pair p is (row, column) below the diagonal, counted by rows: row r begins at r (r - 1) / 2.
     row = ((1.0 + np.sqrt(1.0 + 8.0 * chosen)) / 2.0).astype(np.int64)
     row -= row * (row - 1) // 2 > chosen  # the root may round up
     column = chosen - row * (row - 1) // 2
@@ -144,18 +148,21 @@ def _in_chunks(
     second: np.ndarray,
     index=None,
 ) -> Float[np.ndarray, "N"]:
-    """function(float64 images, float64 images) over chunks of pairs: i with i, or first[index[0]]
-    with second[index[1]].
+    """function of two float64 arrays of images [N, C, H, W] over chunks of pairs: i with i, or
+    first[index[0]] with second[index[1]].
     """
     size = max(1, _ENTRIES // first[0].size)
     left, right = index if index is not None else (np.arange(len(first)),) * 2
     parts = [slice(i, i + size) for i in range(0, len(left), size)]
-    chunks = (
-        (first[left[p]].astype(np.float64), second[right[p]].astype(np.float64)) for p in parts
-    )
-    return np.concatenate([function(a, b) for a, b in chunks])
+
+    def planes(images):
+        return np.ascontiguousarray(np.moveaxis(images, 3, 1), np.float64)
+
+    return np.concatenate([function(planes(first[left[p]]), planes(second[right[p]]))
+                           for p in parts])  # fmt: skip
 
 
+@functools.lru_cache(maxsize=64)
 def _window(size: int, window: int) -> np.ndarray:
     """[size - window + 1, size]: each row weighs the pixels that lie in one position of a Gaussian
     window.
@@ -168,20 +175,32 @@ def _window(size: int, window: int) -> np.ndarray:
     return rows
 
 
-def _similarity(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """SSIM, and its factor of contrast and structure alone (Wang et al. 2004, eq. 13), means over
-    windows [N, C].
+def _blurred(images: np.ndarray, window: int) -> np.ndarray:
+    """Gaussian means over all positions of a window inside images [..., H, W].
+
+    Matrices of weights are nearly all zeros in large images, so that each product is for a few
+    positions: all at once would cost the square of a side.
     """
-    height, width = a.shape[1:3]
-    window = min(_WINDOW, min(height, width) - (min(height, width) + 1) % 2)
-    down, across = _window(height, window), _window(width, window)
+    for _ in range(2):  # along H, then along W
+        positions = images.shape[-2] - window + 1
+        step = positions if positions <= 3 * _BAND else _BAND
+        parts = []
+        for start in range(0, positions, step):
+            rows = images[..., start : min(start + step, positions) + window - 1, :]
+            parts.append(np.matmul(_window(rows.shape[-2], window), rows))
+        images = np.swapaxes(np.concatenate(parts, axis=-2), -1, -2)
+    return images
 
-    def blurred(images):  # [N, H, W, C] -> [N, C, H', W'], two matrix products
-        return np.tensordot(np.tensordot(images, down, axes=(1, 1)), across, axes=(1, 1))
 
-    mean_a, mean_b = blurred(a), blurred(b)
-    variances = blurred(a * a + b * b) - mean_a**2 - mean_b**2
-    covariance = blurred(a * b) - mean_a * mean_b
+def _similarity(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """SSIM of images [N, C, H, W], and its factor of contrast and structure alone (Wang et al.
+    2004, eq. 13), means over windows [N, C].
+    """
+    side = min(a.shape[2:])
+    window = min(_WINDOW, side - (side + 1) % 2)
+    mean_a, mean_b = _blurred(a, window), _blurred(b, window)
+    variances = _blurred(a * a + b * b, window) - mean_a**2 - mean_b**2
+    covariance = _blurred(a * b, window) - mean_a * mean_b
     structure = (2.0 * covariance + _C2) / (variances + _C2)
     luminance = (2.0 * mean_a * mean_b + _C1) / (mean_a**2 + mean_b**2 + _C1)
     return (luminance * structure).mean(axis=(2, 3)), structure.mean(axis=(2, 3))
@@ -210,8 +229,11 @@ def _multi_scale(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarra
 
 
 def _halved(images: np.ndarray) -> np.ndarray:
-    """Means of 2 x 2 pixels; an odd last row or column goes."""
-    images = images[:, : images.shape[1] // 2 * 2, : images.shape[2] // 2 * 2]
+    """Means of 2 x 2 pixels of images [N, C, H, W]; an odd last row or column goes."""
+    images = images[..., : images.shape[2] // 2 * 2, : images.shape[3] // 2 * 2]
     return 0.25 * (
-        images[:, ::2, ::2] + images[:, 1::2, ::2] + images[:, ::2, 1::2] + images[:, 1::2, 1::2]
+        images[..., ::2, ::2]
+        + images[..., 1::2, ::2]
+        + images[..., ::2, 1::2]
+        + images[..., 1::2, 1::2]
     )

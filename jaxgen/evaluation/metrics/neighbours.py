@@ -12,12 +12,26 @@ from jaxtyping import Float, UInt8
 from jaxgen.errors import InputError
 from jaxgen.evaluation.metrics import common
 
+__all__ = [
+    "DensityCoverage",
+    "PrecisionRecall",
+    "copy_rate",
+    "density_coverage",
+    "distance_ratio",
+    "duplicates",
+    "exact_copies",
+    "nearest_distance",
+    "precision_recall",
+    "precision_recall_density_coverage",
+    "training_side",
+    "training_side_and_distance_ratio",
+]
+
 _ENTRIES = 2**24  # of a distance matrix held at once: 128 MiB
-_ROUNDING = 1e-12  # of squared lengths: more than what matrix products make of a squared distance, for 4,096 features
+# of squared lengths: more than matrix products make of a squared distance, for 4,096 features
+_ROUNDING = 1e-12
 _TIE = 1e-12  # of a squared radius: what is nearer to a ball's surface lies on it
-_SAME = (
-    1e-6  # of the data's spread: a distance that is as good as 0, for features computed in float32
-)
+_SAME = 1e-6  # of the data's spread: as good as no distance, for features computed in float32
 
 
 class PrecisionRecall(NamedTuple):
@@ -151,8 +165,7 @@ def training_side(
     About 0.5 without memorisation, 1 for copies. As many training as held-out points must be given:
     the nearer of two sets is more often the larger. InputError: sets of different size or width,
     NaN or infinity, an empty set."""
-    near, far = _both_sides(generated, train, held_out)
-    return float(np.mean(near < far))
+    return training_side_and_distance_ratio(generated, train, held_out)[0]
 
 
 def distance_ratio(
@@ -165,10 +178,17 @@ def distance_ratio(
 
     1 is no memorisation, 0 copying. Infinite where half of the points lie on held-out ones alone,
     and 1 where they lie on both. InputError: as `training_side`."""
-    near, far = (float(np.median(side)) for side in _both_sides(generated, train, held_out))
-    if far == 0.0:
-        return 1.0 if near == 0.0 else float("inf")
-    return near / far
+    return training_side_and_distance_ratio(generated, train, held_out)[1]
+
+
+def training_side_and_distance_ratio(
+    generated: Float[np.ndarray, "N D"],
+    train: Float[np.ndarray, "M D"],
+    held_out: Float[np.ndarray, "M D"],
+) -> tuple[float, float]:
+    """`training_side` and `distance_ratio`; each distance is computed once."""
+    near, far = _both_sides(generated, train, held_out)
+    return float(np.mean(near < far)), _ratio_of_medians(near, far)
 
 
 def copy_rate(
@@ -243,6 +263,13 @@ def _both_sides(generated, train, held_out) -> tuple[np.ndarray, np.ndarray]:
             f"train has {len(train)} rows and held_out {len(held_out)}: give as many of each"
         )
     return _nearest(generated, train, 1)[:, 0], _nearest(generated, held_out, 1)[:, 0]
+
+
+def _ratio_of_medians(near: np.ndarray, far: np.ndarray) -> float:
+    near, far = float(np.median(near)), float(np.median(far))
+    if far == 0.0:
+        return 1.0 if near == 0.0 else float("inf")
+    return near / far
 
 
 def _points(rows: np.ndarray, center: np.ndarray) -> _Points:

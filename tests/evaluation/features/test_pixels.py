@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 from jaxgen import data
 from jaxgen.errors import InputError
 from jaxgen.evaluation.features import Extractor, build, cache, pixels
+from tests.support import close, images
 
 
 @pytest.fixture
@@ -21,21 +22,47 @@ def distances(x):
 
 
 @pytest.mark.parametrize("dims", [5, 20])
-def test_components_are_those_of_scikit_learn(train, dims):
-    ours = pixels.extractor(train.images, train.name, "", dims=dims)
-    flat = train.images.reshape(len(train.images), -1) / 255.0
-    theirs = PCA(dims, svd_solver="full").fit(flat).transform(flat)
+@pytest.mark.parametrize("count", [898, 40])
+def test_components_are_those_of_scikit_learn(train, monkeypatch, dims, count):
+    """By the matrix of 64 pixels, and by that of 40 images, in pieces; signs are free."""
+    monkeypatch.setattr(pixels, "_CHUNK", 1000)
+    some = train.images[:count]
+    ours = pixels.extractor(some, train.name, "", dims=dims)
+    flat = some.reshape(count, -1) / 255.0
+    fitted = PCA(dims, svd_solver="full").fit(flat)
     assert ours.name == f"PCA{dims}"
-    found = ours.extract(train.images).vectors
-    np.testing.assert_allclose(
-        np.abs(found), np.abs(theirs), atol=1e-9
-    )  # a component's sign is nobody's business
+    found, theirs = ours.extract(some).vectors, fitted.transform(flat)
+    gap = -np.diff(fitted.explained_variance_).max()  # rounding turns components that are near
+    scale = fitted.explained_variance_[0] / gap
+    close(np.abs(found), np.abs(theirs), scale, dtype=np.float64, terms=64)
+    share = fitted.explained_variance_ratio_.sum()
+    assert f"{dims} of 64, {100 * share:.1f} % of the variance" == ours.protocol["components"]
+
+
+def test_there_are_no_more_components_than_images_differ_in():
+    """Four images of 256 x 256 in colour differ in three directions; a matrix of their pixels would
+    take 288 GiB."""
+    four = images(0, 4, 256, 256, 3)
+    mean, vectors, kept = pixels.components(four, 64)
+    assert vectors.shape == (256 * 256 * 3, 3)
+    close(vectors.T @ vectors, np.eye(3), dtype=np.float64, terms=len(vectors))
+    close(kept, 1.0, dtype=np.float64, terms=len(vectors))
+    assert pixels.components(np.repeat(images(0, 2, 4, 4, 3), 5, axis=0), 20).vectors.shape[1] == 1
+
+
+def test_signs_are_those_of_the_largest_entries(train):
+    for some in (train.images, train.images[:40]):
+        vectors = pixels.components(some, 20).vectors
+        largest = np.abs(vectors).argmax(axis=0)
+        assert (vectors[largest, np.arange(20)] > 0).all()
 
 
 def test_with_all_components_distances_are_those_of_the_images(train):
     test = data.load("digits", "test").images[:40]
     found = build(["pixels"], train)[0].extract(test).vectors
-    np.testing.assert_allclose(distances(found), distances(test.reshape(40, -1) / 255.0), atol=1e-9)
+    expected = distances(test.reshape(40, -1) / 255.0)
+    # of a point to itself: the root of a rounding error
+    close(distances(found), expected, dtype=np.float64, terms=64)
 
 
 def test_other_images_are_refused(train):
@@ -48,6 +75,8 @@ def test_other_images_are_refused(train):
 def test_an_unknown_extractor_and_a_missing_classifier_are_named(train):
     with pytest.raises(InputError, match="did you mean pixels"):
         build(["pixel"], train)
+    with pytest.raises(InputError, match="extractor 'nowhere:x': there is no module"):
+        build(["nowhere:x"], train)
     with pytest.raises(InputError, match="no pinned classifier for folder:x"):
         build(["classifier"], train._replace(name="folder:x"))
 

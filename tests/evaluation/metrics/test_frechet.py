@@ -7,6 +7,7 @@ from scipy import linalg
 from jaxgen.errors import InputError
 from jaxgen.evaluation import metrics
 from jaxgen.evaluation.metrics import frechet
+from tests.support import close
 
 
 def features(seed, rows, columns, scale=1.0, shift=0.0):
@@ -132,17 +133,19 @@ def test_moments_are_those_of_numpy_across_chunks(monkeypatch):
     a, b = features(0, 50, 6, shift=1e3), features(1, 40, 6)
     found = metrics.moments(a)
     assert found.count == 50
-    np.testing.assert_allclose(found.mean, a.mean(0), rtol=1e-12)
-    np.testing.assert_allclose(found.covariance, np.cov(a, rowvar=False), rtol=1e-9)
+    exact = dict(dtype=np.float64, terms=50)
+    close(found.mean, a.mean(0), **exact)
+    # columns 1e3 from the origin cancel in deviations of about 3
+    close(found.covariance, np.cov(a, rowvar=False), 3e3, **exact)
     by_moments = metrics.frechet_distance_of_moments(found, metrics.moments(b))
     assert by_moments == pytest.approx(by_square_root(a, b), rel=1e-6)
 
 
 def test_the_limit_of_many_samples_is_nearer_the_truth():
-    """Real moments exact, 600 samples of N(0, 1.5^2) in 20 dimensions: distance 20 (1.5 - 1)^2 = 5."""
+    """600 samples of N(0, 1.5^2) beside many of N(0, 1) in 20 dimensions: 20 (1.5 - 1)^2 = 5."""
     rng = np.random.default_rng(0)
-    real = rng.normal(size=(40_000, 20))
-    trials = [1.5 * rng.normal(size=(600, 20)) for _ in range(4)]
+    real = rng.normal(size=(20_000, 20))
+    trials = [1.5 * rng.normal(size=(600, 20)) for _ in range(3)]
     limit = np.mean([metrics.frechet_distance_infinity(real, x) for x in trials])
     raw = np.mean([metrics.frechet_distance(real, x) for x in trials])
     assert raw - 5.0 > 0.25
@@ -195,7 +198,7 @@ def test_bad_features_are_named(real, generated, message):
     ("bad", "message"),
     [
         (GOOD._replace(covariance=np.eye(3)), "must be"),
-        (GOOD._replace(mean=np.array([0.0, np.nan])), "mean holds NaN"),
+        (GOOD._replace(mean=np.array([0.0, np.nan])), "mean: row 1 holds NaN"),
         (GOOD._replace(covariance=np.diag([1.0, -1.0])), "positive semi-definite"),
         (GOOD._replace(covariance=np.array([[1.0, 0.9], [0.0, 1.0]])), "symmetric"),
         (metrics.Moments(9, np.zeros(3), np.eye(3)), "one extractor"),

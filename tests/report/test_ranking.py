@@ -3,74 +3,31 @@ or by brute force.
 """
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from jaxgen import report
 from jaxgen.errors import InputError
-from jaxgen.evaluation import ranking
+from jaxgen.report import ranking
+from tests.report.values import COVER, FD, MS, SCORES, SURE, results, system
+
+NO_SURE = tuple(each for each in SCORES if each is not SURE)
+THREE = results(
+    system("good", 1.0, 5.0, 0.95, 0.1),
+    system("fast", 2.0, 0.1, 0.90, 0.2),
+    system("worse", 3.0, 6.0, 0.80, 0.3),
+    scores=NO_SURE,
+)
 
 
-def score(id, corner, higher, unit="", digits=2, floor=None, main=True):
-    floor = None if floor is None else {"mean": floor, "std": 0.0, "values": [floor]}
-    return dict(id=id, name=id, corner=corner, higher_is_better=higher, unit=unit, digits=digits, floor=floor, main=main,
-                explain="")  # fmt: skip
-
-
-FD = score("fd", "quality", False, floor=0.5)
-MS = score("ms", "speed", False, "ms", 3)
-COVER = score("coverage", "diversity", True, "%", 1, floor=0.98)
-KID = score("kid", "quality", False, digits=4, floor=-1e-5, main=False)
-COPIES = score("copies", "check", False, digits=0)
-SCORES = [FD, MS, COVER, KID, COPIES]
-
-
-def results(**systems):
-    """name=(fd, ms, coverage, kid)."""
-    rows = []
-    for name, values in systems.items():
-        named = zip(("fd", "ms", "coverage", "kid"), values)
-        rows.append(
-            {
-                "name": name,
-                "scores": {k: {"mean": v, "std": 0.01} for k, v in named if v is not None},
-            }
-        )
-    return {"systems": rows, "scores": SCORES}
-
-
-THREE = results(good=(1.0, 5.0, 0.95, 0.1), fast=(2.0, 0.1, 0.90, 0.2), worse=(3.0, 6.0, 0.80, 0.3))
+def pick(of, *requirements):
+    return report.chosen(replace(of, requirements=requirements))
 
 
 def starting(lines, label):
     return [line.removeprefix(f"{label}: ") for line in lines if line.startswith(f"{label}: ")]
-
-
-def test_values_as_text():
-    assert ranking.number(0.975, COVER) == "97.5" and ranking.amount(0.975, COVER) == "97.5 %"
-    assert (
-        ranking.number(None, FD) == "–"
-        and ranking.number(12.345, FD) == "12.35"
-        and ranking.number(0.0, FD) == "0.00"
-    )
-    # where the digits would leave fewer than two significant ones
-    assert ranking.number(0.0034, MS) == "0.0034" and ranking.number(0.00299, MS) == "0.0030"
-    assert ranking.number(0.0079, COVER) == "0.79" and ranking.number(2e-6, KID) == "2.0e-06"
-    assert ranking.number(3.0, COPIES) == "3" and ranking.number(1 / 3, COPIES) == "0.33"
-    assert (
-        ranking.error(0.0047, 0.975, COVER) == "±0.5"
-        and ranking.error(0.0001, 1.0, FD) == "±0.0001"
-    )
-    assert ranking.error(0.0, 1.0, FD) == "" and ranking.error(0.1, None, FD) == ""
-
-
-def test_against_the_floor():
-    good, worse = THREE["systems"][0], THREE["systems"][2]
-    assert ranking.against_floor(good, FD) == pytest.approx(2.0)
-    assert ranking.against_floor(worse, COVER) == pytest.approx(0.80 / 0.98)
-    assert ranking.against_floor(good, MS) is None  # no floor
-    assert ranking.against_floor(good, KID) is None  # a floor below zero
-    assert ranking.against_floor(good, COPIES) is None  # no score
 
 
 def test_the_front_is_the_one_of_brute_force():
@@ -79,7 +36,7 @@ def test_the_front_is_the_one_of_brute_force():
         values = rng.integers(0, 4, (6, 3)).astype(
             float
         )  # few values, so that ties and equal systems come about
-        of = results(**{f"s{i}": (*row, None) for i, row in enumerate(values)})
+        of = results(*(system(f"s{i}", *row) for i, row in enumerate(values)))
         better = values * [-1, -1, 1]
         expected = {f"s{i}": [] for i in range(6)}
         for i, j in itertools.permutations(range(6), 2):
@@ -89,11 +46,9 @@ def test_the_front_is_the_one_of_brute_force():
 
 
 def test_only_main_scores_lead():
-    swapped = {**THREE, "scores": [KID, *SCORES[:3]]}
-    assert [s["id"] for s in ranking.leading_scores(swapped)] == ["fd", "ms", "coverage"]
-    assert ranking.main_scores(swapped, "quality") == [FD] and ranking.scores_of(
-        swapped, "quality"
-    ) == [KID, FD]
+    kid = replace(THREE, scores=THREE.scores[1:2] + THREE.scores[:1] + THREE.scores[2:])
+    assert [score.id for score in kid.by_corner][:2] == ["kid", "fd"]
+    assert kid.main("quality") == [FD] and kid.leading == [FD, MS, COVER]
 
 
 @pytest.mark.parametrize(
@@ -108,8 +63,9 @@ def test_only_main_scores_lead():
     ],
 )
 def test_requirements_are_read(text, expected):
-    name, sign, bound = ranking.requirement(text)
-    assert (name, sign) == expected[:2] and bound == pytest.approx(expected[2], rel=1e-12)
+    known = [replace(MS, id=name) for name in ("latency_ms", "kid", "frechet_inception-2048")]
+    score, sign, bound = ranking.requirement(text, [*known, COVER])
+    assert (score.id, sign) == expected[:2] and bound == pytest.approx(expected[2], rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +74,7 @@ def test_requirements_are_read(text, expected):
 )
 def test_text_that_is_no_requirement(text):
     with pytest.raises(InputError, match=r"cannot read the requirement.*latency_ms<=5") as caught:
-        ranking.requirement(text)
+        ranking.requirement(text, SCORES)
     assert "\n" not in str(caught.value)
 
 
@@ -126,17 +82,17 @@ def test_requirements_that_the_scores_do_not_allow():
     with pytest.raises(
         InputError, match=r"did you mean coverage\? \(known: copies, coverage, fd, kid, ms\)"
     ):
-        ranking.pick(THREE, ["covrage>=0.8"])
+        pick(THREE, "covrage>=0.8")
     with pytest.raises(InputError, match="known: copies, coverage, fd, kid, ms"):
-        ranking.pick(THREE, ["zzz>=0.8"])
+        pick(THREE, "zzz>=0.8")
     with pytest.raises(InputError, match="write 0.8 or 80%"):
-        ranking.pick(THREE, ["coverage>=80"])
+        pick(THREE, "coverage>=80")
     with pytest.raises(InputError, match="per cent, but ms is in ms"):
-        ranking.pick(THREE, ["ms<=80%"])
+        pick(THREE, "ms<=80%")
 
 
 def test_the_best_of_the_front_that_meets_all_comes_first():
-    lines = ranking.pick(THREE, ["coverage>=85%", "ms<=10"])
+    lines = pick(THREE, "coverage>=85%", "ms<=10")
     assert lines[0] == "Required: coverage at least 85 % and ms at most 10 ms, by the means."
     assert starting(lines, "First") == [
         "good, the best of the 2 systems of the Pareto front that meet all (fd 1.00)."
@@ -145,7 +101,7 @@ def test_the_best_of_the_front_that_meets_all_comes_first():
         "fast with 2.00; better than good in ms (0.100 ms against 5.000 ms)."
     ]
     assert starting(lines, "Out") == ["worse with coverage 80.0 % (at least 85 %)."]
-    lines = ranking.pick(THREE, ["ms<=1"])
+    lines = pick(THREE, "ms<=1")
     assert starting(lines, "First") == [
         "fast, the only system of the Pareto front that meets all (fd 2.00)."
     ]
@@ -153,20 +109,20 @@ def test_the_best_of_the_front_that_meets_all_comes_first():
         "good with ms 5.000 ms (at most 1 ms).",
         "worse with ms 6.000 ms (at most 1 ms).",
     ]
-    assert ranking.pick(THREE, []) == []
+    assert pick(THREE) == []
 
 
 def test_a_system_that_meets_all_behind_the_front():
-    lines = ranking.pick(THREE, ["coverage>=0.8"])  # at the bound is met
+    lines = pick(THREE, "coverage>=0.8")  # at the bound is met
     assert starting(lines, "First") == [
         "good, the best of the 2 systems of the Pareto front that meet all (fd 1.00)."
     ]
     assert starting(lines, "Also") == [
         "worse meets all, but good and fast are at least as good in every corner."
     ]
-    assert starting(ranking.pick(THREE, ["fd<=1"]), "First")[0].startswith("good, the only")
-    assert starting(ranking.pick(THREE, ["fd<1"]), "First") == ["no system meets all requirements."]
-    lines = ranking.pick(THREE, ["kid>0.25"])
+    assert starting(pick(THREE, "fd<=1"), "First")[0].startswith("good, the only")
+    assert starting(pick(THREE, "fd<1"), "First") == ["no system meets all requirements."]
+    lines = pick(THREE, "kid>0.25")
     assert starting(lines, "First") == ["worse, the only system that meets all (fd 3.00)."]
     (said,) = starting(lines, "Pareto")
     assert (
@@ -175,28 +131,30 @@ def test_a_system_that_meets_all_behind_the_front():
 
 
 def test_no_system_meets_all():
-    lines = ranking.pick(THREE, ["coverage>0.95", "fd<1.5", "kid<0.15"])
+    lines = pick(THREE, "coverage>0.95", "fd<1.5", "kid<0.15")
     assert starting(lines, "First") == ["no system meets all requirements."]
     assert starting(lines, "Nearest") == ["good with coverage 95.0 % (more than 95 %)."]
     assert [line.split()[0] for line in starting(lines, "Out")] == ["fast", "worse"]
     # the fewest misses come first, then the smallest beside the bound
     of = results(
-        far=(9.0, 9.0, 0.9, None), close=(1.0, 1.2, 0.9, None), middle=(1.0, 4.0, 0.9, None)
+        system("far", 9.0, 9.0, 0.9),
+        system("close", 1.0, 1.2, 0.9),
+        system("middle", 1.0, 4.0, 0.9),
     )
-    lines = ranking.pick(of, ["ms<=1", "fd<=2"])
+    lines = pick(of, "ms<=1", "fd<=2")
     assert [line.split()[:2] for line in lines[2:]] == [
         ["Nearest:", "close"],
         ["Out:", "middle"],
         ["Out:", "far"],
     ]
     # values that round to the bound get digits until they differ from it
-    (said,) = starting(ranking.pick(results(a=(1.0004, 1.0, 0.9, 0.1)), ["fd<=1"]), "Nearest")
+    (said,) = starting(pick(results(system("a", 1.0004, 1.0, 0.9)), "fd<=1"), "Nearest")
     assert said == "a with fd 1.0004 (at most 1)."
 
 
 def test_a_missing_score_fails():
-    of = results(a=(1.0, 1.0, None, 0.1), b=(2.0, 1.0, float("nan"), 0.1), c=(3.0, 1.0, 0.5, 0.1))
-    lines = ranking.pick(of, ["coverage>=10%"])
+    of = results(system("a", 1.0, 1.0), system("b", 2.0, 1.0), system("c", 3.0, 1.0, 0.5))
+    lines = pick(of, "coverage>=10%")
     assert starting(lines, "First")[0].startswith("c, the only system")
     assert starting(lines, "Out") == [
         f"{name} with no score for coverage (at least 10 %)." for name in "ab"

@@ -11,11 +11,12 @@ import re
 import shutil
 import subprocess
 
-import numpy as np
 import pytest
 
-from jaxgen.evaluation import report
+from jaxgen import report
 from jaxgen.training.logging import write_png
+from tests.report.values import SCORES, results, score, system
+from tests.support import images
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -26,20 +27,25 @@ NAMES = ["KL × 0.25", "VAE-GAN with a name so long that it must wrap", "DDIM 50
 # number.
 CHECKS = r"""
 function examine(frame) {
-  const page = frame.contentDocument, view = frame.contentWindow, root = page.documentElement, found = {};
+  const page = frame.contentDocument, view = frame.contentWindow;
+  const root = page.documentElement, found = {};
   const all = selector => [...page.querySelectorAll(selector)];
-  const name = e => e.tagName + " " + (e.className || "") + " " + (e.textContent || e.alt || "").trim().slice(0, 30);
+  const said = e => (e.textContent || e.alt || "").trim().slice(0, 30);
+  const name = e => [e.tagName, e.className, said(e)].join(" ");
   page.querySelector("summary").click();
   found.open = page.querySelector("details").open && page.querySelector(".all").offsetHeight > 100;
   found.pictures = all("img").length;
-  found.broken = all("img").filter(e => !(e.complete && e.naturalWidth > 0 && e.offsetWidth > 40)).map(name);
+  const whole = e => e.complete && e.naturalWidth > 0 && e.offsetWidth > 40;
+  found.broken = all("img").filter(e => !whole(e)).map(name);
   found.overflow = root.scrollWidth - root.clientWidth;
   found.wide = all("body *").filter(e => !e.closest(".scroll > *")
     && e.getBoundingClientRect().right > root.clientWidth + 1).map(name);
-  found.rows = Object.fromEntries(["scores", "all", "runs"].map(c => [c, all(`table.${c} tbody tr:not(.group)`).length]));
+  const rows = table => all(`table.${table} tbody tr:not(.group)`).length;
+  found.rows = {scores: rows("scores"), all: rows("all"), runs: rows("runs")};
   found.columns = all("table.all thead th").length;
   found.headings = all("h1, h2").filter(e => e.offsetHeight > 0).map(e => e.textContent);
-  const written = all("body *").filter(e => [...e.childNodes].some(n => n.nodeType == 3 && n.textContent.trim()));
+  const words = e => [...e.childNodes].some(n => n.nodeType == 3 && n.textContent.trim());
+  const written = all("body *").filter(words);
   found.small = written.filter(e => parseFloat(view.getComputedStyle(e).fontSize) < 11.9).map(name);
   found.unseen = written.filter(e => {
     const s = view.getComputedStyle(e), behind = view.getComputedStyle(page.body).backgroundColor;
@@ -47,12 +53,14 @@ function examine(frame) {
   }).map(name);
   found.text = page.querySelector(".answer").innerText;
   found.size = all(".grids img").map(e => e.offsetWidth + "x" + e.offsetHeight);
-  found.loose = all(".scroll").map(box => {  // scrolled to its end, a table still shows its first column
+  // scrolled to its end, a table still shows its first column
+  found.loose = all(".scroll").map(box => {
     box.scrollLeft = 1e6;
-    const first = box.querySelector("tbody tr:last-child th").getBoundingClientRect();
-    return {scrolled: box.scrollLeft, shift: Math.abs(first.left - box.getBoundingClientRect().left)};
+    const first = box.querySelector("tbody tr:last-child th").getBoundingClientRect().left;
+    return {scrolled: box.scrollLeft, shift: Math.abs(first - box.getBoundingClientRect().left)};
   });
-  found.loaded = view.performance.getEntriesByType("resource").map(e => e.name).filter(n => !n.startsWith("data:"));
+  const loaded = view.performance.getEntriesByType("resource").map(e => e.name);
+  found.loaded = loaded.filter(n => !n.startsWith("data:"));
   return found;
 }
 window.onload = () => {
@@ -65,37 +73,38 @@ window.onload = () => {
 """
 
 
-def results():
-    def score(id, corner, higher, unit, main=True):
-        floor = {"mean": 0.5, "std": 0.01, "values": [0.49, 0.51]} if corner != "speed" else None
-        return dict(id=id, name=id.replace("_", " "), corner=corner, higher_is_better=higher, unit=unit, digits=2, floor=floor,
-                    main=main, explain="A plain sentence")  # fmt: skip
-
-    scores = [
-        score("frechet", "quality", False, ""),
-        score("confident", "quality", True, "%"),
-        score("ms", "speed", False, "ms"),
+def comparison():
+    others = tuple(score(f"other_score_{i}", "quality", "higher", main=False) for i in range(5))
+    systems = [
+        system(
+            name,
+            0.1 * i,
+            0.1 * i,
+            0.1 * i,
+            sure=0.1 * i,
+            config="configs/digits/vae.py",
+            parameters=10**6,
+            nfe=1,
+            sampler={"steps": 50},
+            training={"steps": 10, "seconds": 70.0, "images": 640},
+            cost={"sampling_flops_per_image": 4e6, "sampling_memory_bytes": 10**7},
+            grid="grid.png",
+        )
+        for i, name in enumerate(NAMES, 1)
     ]
-    scores += [
-        score("coverage", "diversity", True, "%"),
-        score("smallest_class", "diversity", True, "%"),
-    ]
-    scores += [score(f"other_score_{i}", "quality", True, "", main=False) for i in range(5)]
-    systems = []
-    for i, name in enumerate(NAMES):
-        values = {
-            s["id"]: {"mean": 0.1 * (i + 1), "std": 0.02, "values": [0.1 * (i + 1)] * 2}
-            for s in scores
-        }
-        systems.append({"name": name, "config": "configs/digits/vae.py", "parameters": 10**6, "nfe": 1, "sampler": {"steps": 50},
-                        "training": {"steps": 10, "seconds": 70.0, "images": 640}, "scores": values,
-                        "cost": {"sampling_flops_per_image": 4e6, "sampling_memory_bytes": 10**7}, "grid": "grid.png"})  # fmt: skip
-    return {
-        "title": "A report", "question": "Does it open?", "created": "2026-01-01", "commit": "abc", "machine": {"device": "CPU"},
-        "command": "jaxgen compare --config=experiments/trilemma.py --workdir=" + "a_long_folder_name" * 5,
-        "protocol": {"seeds": [0, 1, 2], "reference": "a word that has no place to break: " + "x" * 80}, "systems": systems,
-        "scores": scores, "requirements": ["ms<=0.25"], "reference_grid": "grid.png",
-    }  # fmt: skip
+    return results(
+        *systems,
+        scores=(*SCORES, *others),
+        question="Does it open?",
+        command="jaxgen compare --workdir=" + "a_long_folder_name" * 8,
+        machine={"device": "CPU"},
+        protocol={
+            "seeds": [0, 1, 2],
+            "reference": "a word that has no place to break: " + "x" * 80,
+        },
+        requirements=("ms<=0.25",),
+        reference_grid="grid.png",
+    )
 
 
 def open_in_browser(folder, frames):
@@ -112,25 +121,10 @@ def open_in_browser(folder, frames):
         f'<!DOCTYPE html>{style}{holders}<pre id="found"></pre><script>{CHECKS}</script>',
         encoding="utf-8",
     )
-    command = [
-        BROWSER,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-    ]
-    command += [
-        "--disable-component-update",
-        "--disable-sync",
-        "--disable-dev-shm-usage",
-        "--enable-logging=stderr",
-    ]
-    command += [
-        "--allow-file-access-from-files",
-        f"--user-data-dir={folder / 'profile'}",
-        "--virtual-time-budget=5000",
-    ]
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    command += ["--disable-dev-shm-usage", "--enable-logging=stderr", "--virtual-time-budget=5000"]
+    command += ["--allow-file-access-from-files", f"--user-data-dir={folder / 'profile'}"]
     done = subprocess.run(
         [*command, "--dump-dom", wrapper.as_uri()], capture_output=True, text=True, timeout=60
     )
@@ -147,11 +141,8 @@ def test_the_report_in_a_browser(tmp_path):
             "JAXGEN_REQUIRE_BROWSER is set and there is no Chromium"
         )
         pytest.skip("no Chromium: install the package chromium to test the report's page")
-    write_png(
-        str(tmp_path / "grid.png"),
-        np.random.default_rng(0).integers(0, 255, (16, 8, 8, 1)).astype(np.uint8),
-    )
-    of = results()
+    write_png(str(tmp_path / "grid.png"), images(0, 16, 8, 8, 1))
+    of = comparison()
     page = open(report.write(of, tmp_path), encoding="utf-8").read()
     faults = (
         '<p style="min-width: 2000px">wide</p><p style="font-size: 7px">small</p><p '
@@ -182,10 +173,10 @@ def test_the_report_in_a_browser(tmp_path):
             and seen["unseen"] == []
         )
         assert seen["open"] and seen["loaded"] == [] and len(set(seen["size"])) == 1
-        assert seen["rows"] == {"scores": len(NAMES), "all": len(of["scores"]), "runs": len(NAMES)}
+        assert seen["rows"] == {"scores": len(NAMES), "all": len(of.scores), "runs": len(NAMES)}
         assert seen["columns"] == len(NAMES) + 1
         headings = [
-            "A report",
+            "A <b>test</b>",
             "With these requirements",
             "Scores",
             "Samples",
