@@ -41,9 +41,9 @@ def of_run(values) -> int:
     import numpy as np
 
     from jaxgen import config as config_lib
-    from jaxgen.evaluation import protocol
+    from jaxgen.evaluation import measure, reference
     from jaxgen.runs import training_cost
-    from jaxgen.training import load_source, logging
+    from jaxgen.training import logging
 
     opened = open_run(values)
     config = opened.config
@@ -57,12 +57,11 @@ def of_run(values) -> int:
             error if out else InputError(f"{error}: give --out=OUT for the record and the samples")
         ) from None
     stem = out or f"{values.workdir}/samples"
-    refs = protocol.references(config, load_source)
+    refs = reference.references(config)
     total = config.evaluation.num * len(config.evaluation.seeds)
     with logging.progress_bar(total, 0, "samples", values.progress, unit="image") as bar:
-        found, images = protocol.evaluate(
-            config, opened.family, opened.variables, refs,
-            options=config.sample.options, ema=opened.ema, progress=bar.update,
+        found, images = measure.evaluate(
+            opened, refs, options=config.sample.options, ema=opened.ema, progress=bar.update,
         )  # fmt: skip
     found["cost"] |= training_cost(opened, values.workdir)
     found |= {"step": opened.step, "workdir": values.workdir}
@@ -76,7 +75,7 @@ def of_run(values) -> int:
 def of_samples(values) -> int:
     """Measure images of files. By default the record is FILE.json beside the first of them."""
     from jaxgen import config, data
-    from jaxgen.evaluation import protocol
+    from jaxgen.evaluation import measure, reference
 
     refuse(values, "with --samples", *ONLY_RUN)
     need(values, "reference")
@@ -99,7 +98,7 @@ def of_samples(values) -> int:
     sets = {
         name: data.load(name, "train", image_shape=shape).images for name, shape in shapes.items()
     }
-    protocol.check_samples(sets, real.images, values.num)  # before the work that a floor is
+    measure.check_samples(sets, real.images, values.num)  # before the work that a floor is
     spec = {
         "num": min([values.num or math.inf, *map(len, sets.values())]),
         "features": tuple(dict.fromkeys(values.features)),
@@ -111,8 +110,8 @@ def of_samples(values) -> int:
         config.override(asked_for, f"evaluation.{name}", value)
     train, held_out = (real, other) if split.startswith("train") else (other, real)
     both = dict(train=train, held_out=held_out) if other is not None else {}
-    refs = protocol.build(real, other, asked_for.evaluation, **both)
-    found = protocol.evaluate_samples(sets, refs, values.num)
+    refs = reference.build(real, other, asked_for.evaluation, **both)
+    found = measure.evaluate_samples(sets, refs, values.num)
     write({**found, "files": list(values.samples)}, refs, place)
     return 0
 
