@@ -676,7 +676,7 @@ def test_results_go_where_out_says_and_are_refused_before_the_work(
         return {"cost": {}, "scores": {}, "floors": {}}, {0: np.zeros((2, 8, 8, 1), np.uint8)}
 
     class References:
-        extractors, judge = (), None
+        rows = ()
 
     monkeypatch.setattr(reference, "references", lambda config: References)
     monkeypatch.setattr(measure, "evaluate", evaluate)
