@@ -129,6 +129,6 @@ def write(found: dict, refs, place: str) -> None:
     from jaxgen.evaluation import record, scores
 
     record.write(found, place)
-    described = report.score_values(scores.describe(refs.rows))
+    described = scores.describe(refs.rows)
     print(report.record_table(found, described, sys.stdout.encoding), end="")
     say(f"written: {place}")
