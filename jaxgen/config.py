@@ -23,7 +23,7 @@ from jaxgen.fields import EXPERIMENT, FIELDS, OPEN, default, experiment, player,
 
 __all__ = [
     "FIELDS", "FORMAT", "OPEN", "ConfigDict", "apply", "check", "check_experiment", "default",
-    "differences", "experiment", "find", "from_json", "load", "override", "parse", "player", "read",
+    "differences", "experiment", "from_json", "load", "override", "parse", "player", "read",
     "smoke", "system", "to_json", "value", "write",
 ]  # fmt: skip
 
@@ -90,16 +90,6 @@ def _split_mode(path: str) -> tuple[str, str]:
     """("FILE.py", "MODE") of FILE.py:MODE; folders may have colons in their names as well."""
     found = re.fullmatch(r"(.+\.py):([^:/\\]*)", path)
     return (found[1], found[2]) if found else (path, "")
-
-
-def find(path: str, folder: str) -> str:
-    """`path` from here, or else from `folder` or one above it: how experiments name configs."""
-    while not os.path.isfile(_split_mode(os.path.expanduser(path))[0]) and folder:
-        beside = os.path.join(folder, path)
-        if os.path.isfile(_split_mode(beside)[0]):
-            return beside
-        folder = "" if folder == os.path.dirname(folder) else os.path.dirname(folder)
-    return path
 
 
 def _make_importable(folder: str) -> None:

@@ -103,4 +103,9 @@ def call_with_options(what: str, function, options: Mapping[str, Any], *argument
     for p in parameters:
         if p.default is p.empty and p.name in known and p.name not in options:
             raise InputError(f"{what} needs the option '{p.name}'")
-    return function(*arguments, **options)
+    try:
+        return function(*arguments, **options)
+    except InputError as error:
+        if what.split(".")[0] != "config" or what in str(error):
+            raise
+        raise type(error)(f"{what}: {error}") from None

@@ -2,6 +2,8 @@
 
 Configs use these by way of `jaxgen.config`, which loads, changes and checks them."""
 
+import os
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -233,7 +235,8 @@ def experiment(**fields: Any) -> ConfigDict:
     config = ConfigDict(
         dict(
             title="",
-            folder="",  # of the file; set by load
+            # the file that calls this: systems are looked for from its folder upwards
+            file=os.path.abspath(sys._getframe(1).f_globals.get("__file__", "experiment.py")),
             question="",  # what the comparison is to answer, in plain words
             systems=(),  # config files, or system(...) for variants of one
             mode="",  # the mode that each of them is loaded in

@@ -592,6 +592,7 @@ FIELDS_OF_SAMPLING = {
     "evaluation.features": ("('pixels',)", ("pixels",)),
     "evaluation.inception": ("/weights", "/weights"),
     "evaluation.resize": ("pil_bicubic", "pil_bicubic"),
+    "evaluation.scores": ("('mine:score',)", ("mine:score",)),
     "evaluation.log_prob_images": ("5", 5),
     "evaluation.log_prob": ("{'num_times': 3}", {"num_times": 3}),
 }
@@ -602,19 +603,20 @@ class Measured(Exception):
 
 
 def test_evaluate_obeys_every_field_of_sampling_and_evaluation(run, monkeypatch):
-    from jaxgen.evaluation import protocol
+    from jaxgen.evaluation import measure, reference
 
     assert set(FIELDS_OF_SAMPLING) == {
         *(f"sample.{name}" for name in config_lib.default().sample),
         *(f"evaluation.{name}" for name in config_lib.default().evaluation),
     }
 
-    def evaluate(config, family, variables, refs, *, options, ema, progress):
+    def evaluate(artefact, refs, *, options, ema, progress):
+        config = artefact.config
         assert options == config.sample.options and refs == "references" and ema is None
         raise Measured(config)
 
-    monkeypatch.setattr(protocol, "references", lambda config, load: "references")
-    monkeypatch.setattr(protocol, "evaluate", evaluate)
+    monkeypatch.setattr(reference, "references", lambda config: "references")
+    monkeypatch.setattr(measure, "evaluate", evaluate)
     line = [f"--config.{name}={text}" for name, (text, _) in FIELDS_OF_SAMPLING.items()]
     with pytest.raises(Measured) as raised:
         cli.main(["evaluate", f"--workdir={run}", "--noprogress", *line])
@@ -655,12 +657,12 @@ def test_the_average_of_the_config_is_the_one_that_is_sampled_from(run, fails):
 def test_results_go_where_out_says_and_are_refused_before_the_work(
     run, fails, monkeypatch, tmp_path
 ):
-    from jaxgen.evaluation import protocol, record
+    from jaxgen.evaluation import measure, record, reference
 
-    def references(config, load):
+    def references(config):
         raise AssertionError("the work began")
 
-    monkeypatch.setattr(protocol, "references", references)
+    monkeypatch.setattr(reference, "references", references)
     (tmp_path / "file").touch()
     line = fails("evaluate", f"--workdir={run}", f"--out={tmp_path / 'file' / 'x'}")
     assert "cannot be written" in line
@@ -670,14 +672,14 @@ def test_results_go_where_out_says_and_are_refused_before_the_work(
     line = fails("evaluate", f"--workdir={run}")
     assert "no permission to write" in line and "give --out=OUT" in line
 
-    def evaluate(config, *arguments, **keywords):
+    def evaluate(artefact, *arguments, **keywords):
         return {"cost": {}, "scores": {}, "floors": {}}, {0: np.zeros((2, 8, 8, 1), np.uint8)}
 
     class References:
-        extractors, judge = (), None
+        rows = ()
 
-    monkeypatch.setattr(protocol, "references", lambda config, load: References)
-    monkeypatch.setattr(protocol, "evaluate", evaluate)
+    monkeypatch.setattr(reference, "references", lambda config: References)
+    monkeypatch.setattr(measure, "evaluate", evaluate)
     monkeypatch.setattr(jaxgen.runs, "training_cost", lambda opened, workdir: {})
     out = tmp_path / "new" / "mine"
     for each in (out, f"{out}.json"):

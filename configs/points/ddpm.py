@@ -11,7 +11,9 @@ def get_config(mode: str = ""):
     config = default()
     config.name = "Diffusion"
     config.family = "diffusion"
-    config.data.update(source="points:eight_gaussians", image_shape=(2,), num_classes=8)
+    config.data.update(
+        source="points:eight_gaussians", space="points", image_shape=(2,), num_classes=8
+    )
     config.model.update(
         schedule=dict(name="cosine_continuous"),
         prediction="v",

@@ -10,9 +10,12 @@ def get_config(mode: str = ""):
     config = default()
     config.name = "GAN"
     config.family = "adversarial"
-    config.data.update(source="points:eight_gaussians", image_shape=(2,), num_classes=8)
+    config.data.update(
+        source="points:eight_gaussians", space="points", image_shape=(2,), num_classes=8
+    )
     config.model.update(
         latent=4,
+        squash=False,  # points lie anywhere
         generator=dict(name="mlp_decoder", hidden=(128,) * 3, activation="silu"),
         critic=dict(
             name="mlp_critic", hidden=(128,) * 3, activation="leaky_relu", spectral_norm=False

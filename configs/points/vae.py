@@ -10,7 +10,9 @@ def get_config(mode: str = ""):
     config = default()
     config.name = "VAE"
     config.family = "autoencoder"
-    config.data.update(source="points:eight_gaussians", image_shape=(2,), num_classes=8)
+    config.data.update(
+        source="points:eight_gaussians", space="points", image_shape=(2,), num_classes=8
+    )
     mlp = dict(hidden=(128,) * 3, activation="silu")
     config.model.update(
         latent=2,

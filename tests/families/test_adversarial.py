@@ -8,10 +8,9 @@ import pytest
 from jaxgen import families
 from jaxgen.calls import Call
 from jaxgen.config import default
-from jaxgen.errors import InputError
 from jaxgen.losses import objective
 from jaxgen.losses.adversarial import r1
-from tests.support import close, keys
+from tests.support import keys
 
 SHAPE = (4, 4, 2)
 

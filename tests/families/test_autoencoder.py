@@ -14,7 +14,7 @@ from jaxgen.config import default
 from jaxgen.errors import InputError
 from jaxgen.losses import elbo, likelihood, objective
 from jaxgen.losses.perceptual import feature
-from tests.support import close, keys
+from tests.support import keys
 
 SHAPE, PIXELS, LATENT, NOISE = (2, 2, 1), 4, 2, 0.3
 W = np.array([[1, 1, 1, 1], [1, -1, 1, -1]]).T * np.array(

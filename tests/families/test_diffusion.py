@@ -14,7 +14,7 @@ from jaxgen.calls import Call
 from jaxgen.config import default
 from jaxgen.errors import InputError
 from jaxgen.losses import objective
-from tests.support import close, keys
+from tests.support import keys
 
 SHAPE, CLASSES = (4, 4, 1), 3
 
