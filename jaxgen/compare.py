@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,6 +50,20 @@ def folder_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in ".-" else "_" for c in name.lower())
 
 
+def find(path: str, experiment: str) -> str:
+    """The config file `path`, or `path:mode`, from the folder of the file `experiment` upwards, and
+    from the current folder. Raises InputError where there is none."""
+    path = os.path.expanduser(path)
+    places = [*Path(experiment).parents, Path.cwd()]
+    for place in places:
+        if os.path.isfile(place / config_lib.split_mode(path)[0]):
+            return os.path.relpath(place / path)
+    raise InputError(
+        f"config file {path} does not exist: looked for it in {places[0]}, the folders above that, "
+        f"and the current folder {places[-1]}"
+    )
+
+
 def load_systems(experiment) -> list[Entry]:
     """The experiment's systems, their overrides applied, all checked before any is trained."""
     config_lib.check_experiment(experiment)
@@ -56,7 +71,7 @@ def load_systems(experiment) -> list[Entry]:
     systems: list[Entry] = []
     for entry in experiment.systems:
         spec = config_lib.system(entry) if isinstance(entry, str) else entry
-        config = config_lib.load(f"{config_lib.find(spec['path'], experiment.folder)}{mode}")
+        config = config_lib.load(f"{find(spec['path'], experiment.file)}{mode}")
         for field, value in spec["overrides"].items():
             config_lib.override(config, field, value)
         if experiment.data_dir:

@@ -24,7 +24,7 @@ from jaxgen.fields import EXPERIMENT, FIELDS, OPEN, default, experiment, player,
 __all__ = [
     "FIELDS", "FORMAT", "OPEN", "ConfigDict", "apply", "check", "check_experiment", "default",
     "differences", "experiment", "from_json", "load", "override", "parse", "player", "read",
-    "smoke", "system", "to_json", "value", "write",
+    "smoke", "split_mode", "system", "to_json", "value", "write",
 ]  # fmt: skip
 
 FORMAT = 2  # of a run's folder; raised when runs of the version before cannot be read any more
@@ -50,7 +50,7 @@ def load(path: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
     """
     import importlib.util
 
-    file, mode = _split_mode(os.path.expanduser(path))
+    file, mode = split_mode(os.path.expanduser(path))
     if not os.path.isfile(file):
         raise InputError(f"config file {file} does not exist")
     folder = os.path.dirname(os.path.abspath(file))
@@ -86,7 +86,7 @@ def load(path: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
     return config
 
 
-def _split_mode(path: str) -> tuple[str, str]:
+def split_mode(path: str) -> tuple[str, str]:
     """("FILE.py", "MODE") of FILE.py:MODE; folders may have colons in their names as well."""
     found = re.fullmatch(r"(.+\.py):([^:/\\]*)", path)
     return (found[1], found[2]) if found else (path, "")
