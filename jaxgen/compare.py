@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 
 import jaxgen
 from jaxgen import config as config_lib
-from jaxgen import report, spaces
+from jaxgen import files, report, spaces
 from jaxgen.errors import InputError
 from jaxgen.evaluation import measure, record, reference, scores
 from jaxgen.runs import open_run, training_cost, training_seconds
@@ -75,7 +75,7 @@ def load_systems(experiment) -> list[Entry]:
         for field, value in spec["overrides"].items():
             config_lib.override(config, field, value)
         if experiment.data_dir:
-            config.data.data_dir = os.path.expanduser(experiment.data_dir)
+            config.data.data_dir = files.expand(experiment.data_dir)
         config_lib.check(config)
         config.name = spec["name"] or config.name
         same = [s.training for s in systems if not config_lib.differences(s.config, config)]
@@ -86,7 +86,6 @@ def load_systems(experiment) -> list[Entry]:
         systems.append(Entry(config.name, spec["path"], config, training, spec["value"]))
     if not systems:
         raise InputError("the experiment names no systems")
-    experiment.evaluation.inception = os.path.expanduser(experiment.evaluation.inception)
     for system in systems:
         if system.config.data.to_dict() != systems[0].config.data.to_dict():
             raise InputError(
@@ -143,7 +142,6 @@ def measured(
     known = record.read(path)
     if known and known.get("key") == key and known["commit"] == commit and not commit.endswith("+"):
         return known
-    os.makedirs(folder, exist_ok=True)
     total = config.evaluation.num * len(config.evaluation.seeds)
     with logging.progress_bar(total, 0, f"{system.name}: samples", progress, unit="image") as bar:
         found, images = measure.evaluate(
@@ -151,7 +149,7 @@ def measured(
         )
     found["cost"] |= training_cost(training)
     found = {**found, "step": run.step, "workdir": training, "key": key}
-    record.keep_samples(images, folder)
+    record.keep_samples(images, os.path.join(folder, "samples"))
     shown = run.space.picture(images[config.evaluation.seeds[0]])
     write_grid(os.path.join(folder, "samples.png"), shown)
     record.write(found, path)
@@ -195,11 +193,10 @@ def compare(
     require: constraints such as "latency_ms<=5", by which the report picks from the Pareto front.
     Raises InputError for systems that cannot be compared, since all must share their data, and
     Stopped on a signal."""
-    systems, workdir = load_systems(experiment), os.path.expanduser(workdir)
+    systems, workdir = load_systems(experiment), files.writable_folder(workdir)
     refs = reference.references(systems[0].config)
     described = report.score_values(scores.describe(refs.rows))
     required = {report.requirement(text, described).score.id for text in require}
-    os.makedirs(workdir, exist_ok=True)
     space = spaces.from_config(systems[0].config)
     write_grid(os.path.join(workdir, "real.png"), space.picture(refs.real.source))
     parts, records = zip(*(run_system(system, refs, workdir, progress) for system in systems))

@@ -51,6 +51,8 @@ def load(path: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
     import importlib.util
 
     file, mode = split_mode(os.path.expanduser(path))
+    if files.is_remote(file):
+        raise InputError(f"config file {file}: copy it to this machine, where Python can import it")
     if not os.path.isfile(file):
         raise InputError(f"config file {file} does not exist")
     folder = os.path.dirname(os.path.abspath(file))

@@ -76,7 +76,7 @@ def _errors(path: str) -> Iterator[None]:
         raise OSError(errno.EIO, text, path) from error
 
 
-def _bucket(path: str) -> tuple[Any, str]:
+def bucket(path: str) -> tuple[Any, str]:
     """(fsspec's file system, path in it). Raises InputError for a scheme that it does not know."""
     import logging
 
@@ -102,7 +102,7 @@ def exists(path: str) -> bool:
     if not is_remote(path):
         return os.path.exists(path)
     with _errors(path):
-        system, inside = _bucket(path)
+        system, inside = bucket(path)
         return system.exists(inside)
 
 
@@ -111,8 +111,17 @@ def isdir(path: str) -> bool:
     if not is_remote(path):
         return os.path.isdir(path)
     with _errors(path):
-        system, inside = _bucket(path)
+        system, inside = bucket(path)
         return system.isdir(inside)
+
+
+def isfile(path: str) -> bool:
+    """Whether there is a file."""
+    if not is_remote(path):
+        return os.path.isfile(path)
+    with _errors(path):
+        system, inside = bucket(path)
+        return system.isfile(inside)
 
 
 def listdir(path: str) -> list[str]:
@@ -122,7 +131,7 @@ def listdir(path: str) -> list[str]:
     if not is_remote(path):
         return sorted(os.listdir(path))
     with _errors(path):
-        system, inside = _bucket(path)
+        system, inside = bucket(path)
         names = (os.path.basename(name.rstrip("/")) for name in system.ls(inside, detail=False))
         return sorted({name for name in names if name})
 
@@ -133,7 +142,7 @@ def read(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     with _errors(path):
-        system, inside = _bucket(path)
+        system, inside = bucket(path)
         return system.cat_file(inside)
 
 
@@ -153,7 +162,7 @@ def remove(path: str) -> None:
                 os.remove(path)
         return
     with _errors(path), contextlib.suppress(FileNotFoundError):
-        system, inside = _bucket(path)
+        system, inside = bucket(path)
         system.rm(inside, recursive=True)
 
 
@@ -165,8 +174,8 @@ def move(old: str, new: str) -> None:
         shutil.move(old, new)
         return
     with _errors(old):
-        system, inside = _bucket(old)
-        system.mv(inside, _bucket(new)[1], recursive=True)
+        system, inside = bucket(old)
+        system.mv(inside, bucket(new)[1], recursive=True)
 
 
 def replace(path: str, content: bytes | str | Callable[[BinaryIO], Any]) -> None:
@@ -184,7 +193,7 @@ def replace(path: str, content: bytes | str | Callable[[BinaryIO], Any]) -> None
             content(buffer)
             content = buffer.getvalue()
         with _errors(path):
-            system, inside = _bucket(path)
+            system, inside = bucket(path)
             system.pipe_file(inside, content)
         return
     target = os.path.realpath(path)  # a link stays one
@@ -256,7 +265,7 @@ def _try_folder(folder: str, path: str) -> None:
     try:
         if is_remote(folder):
             with _errors(folder):
-                system, inside = _bucket(folder)
+                system, inside = bucket(folder)
                 system.pipe_file(f"{inside}/{_PROBE}", b"")
                 with contextlib.suppress(Exception):  # it may be allowed to write, not to remove
                     system.rm_file(f"{inside}/{_PROBE}")
@@ -273,7 +282,7 @@ def _try_folder(folder: str, path: str) -> None:
 def upload(folder: str, url: str) -> None:
     """Copy a local folder into a bucket, `MARK` at its top after everything else."""
     with _errors(url):
-        system, inside = _bucket(url)
+        system, inside = bucket(url)
         names = [
             os.path.relpath(os.path.join(top, name), folder)
             for top, _, files in os.walk(folder)
@@ -288,7 +297,7 @@ def upload(folder: str, url: str) -> None:
 def download(url: str, folder: str) -> None:
     """Copy a folder or a file of a bucket into the local `folder`, which is made."""
     with _errors(url):
-        system, inside = _bucket(url)
+        system, inside = bucket(url)
         found = system.find(inside)
         if not found:
             raise FileNotFoundError(errno.ENOENT, "No such file or folder", url)
@@ -316,7 +325,7 @@ def fetched(path: str) -> str:
         return expand(path)
     path = expand(path)
     with _errors(path):
-        system, inside = _bucket(path)
+        system, inside = bucket(path)
         found = system.find(inside, detail=True)
     if not found:
         raise FileNotFoundError(errno.ENOENT, "No such file or folder", path)

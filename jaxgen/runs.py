@@ -7,6 +7,7 @@ import os
 import jax
 import numpy as np
 
+from jaxgen import files
 from jaxgen.artefact import Artefact
 from jaxgen.training import logging, saved, state
 
@@ -35,7 +36,7 @@ def open_run(workdir: str, ema: str | None = None, step: int | None = None, conf
     """
     found = saved.read(workdir, step, config)
     ema = str(found.config.sample.ema if ema is None else ema)
-    rate = state.chosen_rate(found.state, {"": "slowest", "none": None}.get(ema, ema))
+    rate = state.chosen_rate(found.state, ema)
     variables = jax.device_put(state.variables(found.state, rate))
     return Run(
         found.config, found.family, variables, workdir=workdir, step=int(found.state.step), ema=rate
@@ -52,8 +53,7 @@ def training_cost(workdir: str) -> dict[str, float | None]:
     training.loop), and the median over its log; None where a run has no such file or rows.
     """
     try:
-        with open(os.path.join(workdir, "cost.json")) as file:
-            cost = json.load(file)
+        cost = json.loads(files.read(os.path.join(workdir, "cost.json")))
         flops = cost["flops"] / cost["examples"]
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
         flops = None

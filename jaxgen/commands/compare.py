@@ -2,7 +2,6 @@
 
 import sys
 
-from jaxgen import files
 from jaxgen.arguments import several
 from jaxgen.commands.common import CONFIG, file_config, need, say
 
@@ -20,7 +19,6 @@ def run(values) -> int:
 
     need(values, "config", "workdir")
     experiment = file_config(values)
-    files.writable_folder(values.workdir)
     try:
         results, path = compare(
             experiment, values.workdir, require=values.require, progress=values.progress

@@ -38,10 +38,8 @@ def run(values) -> int:
 
 def of_run(values) -> int:
     """Sample a run and measure it: into WORKDIR/evaluation.json and WORKDIR/samples_seed_0.npz."""
-    import numpy as np
-
     from jaxgen import config as config_lib
-    from jaxgen.evaluation import measure, reference
+    from jaxgen.evaluation import measure, record, reference
     from jaxgen.runs import training_cost
     from jaxgen.training import logging
 
@@ -66,9 +64,7 @@ def of_run(values) -> int:
     found["cost"] |= training_cost(values.workdir)
     found |= {"step": opened.step, "workdir": values.workdir}
     write(found, refs, place)
-    for seed, each in images.items():
-        save = lambda file, each=each: np.savez_compressed(file, arr_0=each)  # noqa: E731
-        files.replace(f"{stem}_seed_{seed}.npz", save)
+    record.keep_samples(images, stem)
     return 0
 
 

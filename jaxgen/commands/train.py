@@ -1,7 +1,9 @@
 """Train one system; goes on from its newest checkpoint."""
 
+from jaxgen import files
 from jaxgen.arguments import boolean, integer, text
 from jaxgen.commands.common import CONFIG, file_config, need, say
+from jaxgen.errors import InputError
 
 FLAGS = (
     *CONFIG,
@@ -17,6 +19,8 @@ def run(values) -> int:
     from jaxgen import distributed
 
     need(values, "config", "workdir")
+    if values.profile and files.is_remote(values.workdir):
+        raise InputError(f"--profile needs a --workdir on this machine, not {values.workdir}")
     config = file_config(values)
     asked = distributed.Flags(
         values.coordinator, values.num_processes, values.process_id, values.coordinator_timeout

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxgen import files
 from jaxgen.data.decode import check_shape, decode_all, shape_of
 from jaxgen.data.reader import Asked, Columns, Reader, in_chunks
 from jaxgen.data.storage import reachable
@@ -143,6 +144,11 @@ def _load(source: str, where: str) -> dict[str, Any]:
             f"{source}: needs the package datasets: pip install 'jaxgen[hf]'"
         ) from error
     folder = os.path.expanduser(where)
+    if files.is_remote(where):
+        raise InputError(
+            f"{source}: hf reads names and folders of this machine; for images in a bucket take "
+            f"folder:{where}"
+        )
     if not os.path.isdir(folder) and where.startswith(("/", ".", "~")):
         raise InputError(f"{source}: there is no such folder")
     hidden = datasets.are_progress_bars_disabled()

@@ -11,8 +11,9 @@ from functools import partial
 
 import numpy as np
 
+from jaxgen import files
 from jaxgen.data.reader import Asked, Columns, Reader, take
-from jaxgen.data.storage import content, is_file, is_remote, reachable
+from jaxgen.data.storage import content, reachable
 from jaxgen.errors import InputError
 
 
@@ -73,7 +74,7 @@ class _Archive:
         self._content = b""
         self._checked = False
         with reachable(f"npz:{path}"):
-            if not is_file(self.file):
+            if not files.isfile(self.file):
                 raise InputError(f"npz:{path}: there is no such file")
             self._open().close()
         with self._readable("it"):
@@ -86,7 +87,7 @@ class _Archive:
         return {**self.__dict__, "_arrays": {}, "_content": b"", "_checked": True}
 
     def _open(self):
-        if not is_remote(self.file):
+        if not files.is_remote(self.file):
             return open(self.file, "rb")
         self._content = self._content or content(self.file)
         return io.BytesIO(self._content)

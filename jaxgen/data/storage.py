@@ -3,8 +3,9 @@
 import os
 from collections.abc import Collection
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from jaxgen import files
 from jaxgen.errors import InputError, RetryError
 
 # beside names that begin with a dot
@@ -33,46 +34,29 @@ def reachable(source: str):
         raise InputError(f"{source}: cannot be read ({why})") from error
 
 
-def is_remote(path: str) -> bool:
-    """Whether the path is one of a bucket."""
-    return "://" in path
-
-
-def is_file(path: str) -> bool:
-    """Whether there is such a file."""
-    if not is_remote(path):
-        return os.path.isfile(path)
-    system, inside = _bucket(path)
-    return system.isfile(inside)
-
-
 def content(file: str) -> bytes:
     """What is in a file. Raises InputError where it cannot be read, and RetryError where a bucket
     has trouble that may pass.
     """
     try:
-        if is_remote(file):
-            system, inside = _bucket(file)
-            return system.cat_file(inside)
-        with open(file, "rb") as stream:
-            return stream.read()
+        return files.read(file)
     except InputError:
         raise
     except Exception as error:
         why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        lasting = not is_remote(file) or isinstance(error, FileNotFoundError)
+        lasting = not files.is_remote(file) or isinstance(error, FileNotFoundError)
         kind = InputError if lasting else RetryError
         raise kind(f"{file}: cannot be read ({why or type(error).__name__})") from error
 
 
 def folders(top: str) -> list[str] | None:
     """The names of the folders in a folder; None: it is not there."""
-    if not is_remote(top):
+    if not files.is_remote(top):
         if not os.path.isdir(top):
             return None
         with os.scandir(top) as entries:
             return [entry.name for entry in entries if entry.is_dir()]
-    system, inside = _bucket(top)
+    system, inside = files.bucket(top)
     if not system.isdir(inside):
         return None
     entries = system.ls(inside, detail=True)
@@ -86,12 +70,12 @@ def walk(top: str, skip: Collection[str] = ()) -> Found:
     A linked folder is read as if it stood where the link is, unless it lies in `top` itself or the
     link lies in it.
     """
-    if is_remote(top):
+    if files.is_remote(top):
         return _listing(top, skip)
     found = Found({}, [])
     # folders to enter: how their files' names begin; where they and the links above really lie
     entered: dict[str, tuple[str, tuple[str, ...]]] = {top: ("", (os.path.realpath(top),))}
-    for folder, inner, files in os.walk(top, onerror=_fail, followlinks=True):
+    for folder, inner, here in os.walk(top, onerror=_fail, followlinks=True):
         prefix, above = entered.pop(folder)
         for name in inner:
             path, name = os.path.join(folder, name), prefix + name
@@ -108,7 +92,7 @@ def walk(top: str, skip: Collection[str] = ()) -> Found:
             entered[path] = (f"{name}/", links)
         # `os.walk` enters what is left of this list
         inner[:] = [name for name in inner if os.path.join(folder, name) in entered]
-        for name in files:
+        for name in here:
             if not _hidden(name):
                 found.files[prefix + name] = os.path.join(folder, name)
     return found
@@ -119,31 +103,14 @@ def _fail(error: OSError) -> None:
 
 
 def _listing(top: str, skip: Collection[str]) -> Found:
-    system, inside = _bucket(top)
-    files = {}
+    system, inside = files.bucket(top)
+    found = {}
     for path in system.find(inside):
         name = path[len(inside) :].lstrip("/")
         parts = name.split("/")
         if parts[0] not in skip and not any(map(_hidden, parts)):
-            files[name] = system.unstrip_protocol(path)
-    return Found(files, [])
-
-
-def _bucket(path: str) -> tuple[Any, str]:
-    """The file system of a bucket, and the path in it."""
-    import logging
-
-    import fsspec
-
-    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it tells of every failure at length
-    try:
-        system, inside = fsspec.core.url_to_fs(path)
-        return system, inside.rstrip("/")
-    except (ImportError, ValueError) as error:
-        raise InputError(
-            f"{path}: there is no access to {path.partition(':')[0]}:// ({error}); use gs:// with "
-            "gcsfs, s3:// with s3fs, or a folder of this machine"
-        ) from error
+            found[name] = system.unstrip_protocol(path)
+    return Found(found, [])
 
 
 def _hidden(path: str) -> bool:

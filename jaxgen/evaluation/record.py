@@ -2,6 +2,7 @@
 and summed up.
 """
 
+import functools
 import importlib.metadata
 import json
 import math
@@ -13,7 +14,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped
+
+from jaxgen import files
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
@@ -79,23 +82,19 @@ def machine() -> dict[str, Any]:
 
 def write(record: dict[str, Any], path: str) -> None:
     """A record as JSON, atomically."""
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with open(f"{path}.tmp", "w") as file:
-        json.dump(plain(record), file, indent=2, allow_nan=False)
-        file.write("\n")
-    os.replace(f"{path}.tmp", path)
+    files.replace(path, json.dumps(plain(record), indent=2, allow_nan=False) + "\n")
 
 
-def keep_samples(images: Mapping[int, UInt8[np.ndarray, "N H W C"]], folder: str) -> None:
-    """The samples of each seed as `samples_seed_<seed>.npz` (arr_0), which other tools read."""
+def keep_samples(images: Mapping[int, Shaped[np.ndarray, "N ..."]], stem: str) -> None:
+    """The samples of each seed as `<stem>_seed_<seed>.npz` (arr_0), which other tools read."""
     for seed, each in images.items():
-        np.savez_compressed(os.path.join(folder, f"samples_seed_{seed}.npz"), arr_0=each)
+        save = functools.partial(np.savez_compressed, arr_0=each)
+        files.replace(f"{stem}_seed_{seed}.npz", save)
 
 
 def read(path: str) -> dict[str, Any] | None:
     """A record written before; None where there is none that can be read."""
     try:
-        with open(path) as file:
-            return json.load(file)
+        return json.loads(files.read(path))
     except (OSError, ValueError):
         return None

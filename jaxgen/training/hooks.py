@@ -168,7 +168,7 @@ def standard(
     return (
         rows(record, built.examples, seconds, costs, built.players),
         validation(config.train.eval_every, validate, built, folder, log),
-        saving(config.checkpoint.every, folder.checkpoints),
+        saving(config.checkpoint.every, folder.checkpoints, log),
         grids(config, built, log),
     )
 
@@ -224,10 +224,13 @@ def validation(
     return Hook(every, run)
 
 
-def saving(every: int, checkpoints: Checkpoints) -> Hook:
-    """Checkpoints; also of the best step, and of the last one before a stop."""
+def saving(every: int, checkpoints: Checkpoints, log: logging.Log) -> Hook:
+    """Checkpoints; also of the best step, and of the last one before a stop. The log goes first: a
+    resumed run writes no row of a step that is done.
+    """
 
     def run(moment: Moment) -> None:
+        log.flush()
         checkpoints.save(moment.state)
 
     return Hook(every, run, when=lambda moment: bool(moment.improved or moment.stopping))
@@ -242,8 +245,9 @@ def grids(config, built: System, log: logging.Log) -> Hook:
     def run(moment: Moment) -> None:
         rows = rows_of(config, spec, built.held_out, GRID_SAMPLES)
         samples = generate(
-            built.draw, variables(moment.state, averages=built.family.averages), GRID_SAMPLES,
-            seed=0, batch_size=GRID_SAMPLES, condition=conditions(spec, GRID_SAMPLES, rows=rows),
+            built.draw, variables(moment.state, config.sample.ema, built.family.averages),
+            GRID_SAMPLES, seed=0, batch_size=GRID_SAMPLES,
+            condition=conditions(spec, GRID_SAMPLES, rows=rows),
             place=built.devices.rows,
         )  # fmt: skip
         log.images(moment.step, "samples", space.picture(samples))

@@ -63,8 +63,7 @@ def pretrained(config) -> dict[str, Any]:
         if not workdir:
             raise InputError(f"{where}.workdir is missing: the folder of the run to begin with")
         other, name, ema = read(workdir), source.get("network", network), source.get("ema", "")
-        rate = {"": "slowest", "none": None}.get(ema, ema)
-        params = state_lib.variables(other.state, rate)["params"]
+        params = state_lib.variables(other.state, ema)["params"]
         if name not in params:
             has = ", ".join(params)
             raise InputError(f"{where}: the run {workdir} has no network '{name}', only {has}")

@@ -101,9 +101,10 @@ def init(config, family: Family, players: dict[str, Player]) -> TrainState:
 
 
 def chosen_rate(state: TrainState, ema: str | float | None) -> str | None:
-    """The rate that `ema` means: itself, the slowest there is for "slowest", None for the raw
-    parameters.
+    """The rate that `ema` means: itself; for "slowest" or "" the slowest there is; None, the raw
+    parameters, for None or "none".
     """
+    ema = {"": "slowest", "none": None}.get(ema, ema)
     if ema is None or (ema == "slowest" and not state.ema):
         return None
     rate = max(state.ema, key=float) if ema == "slowest" else str(ema)
@@ -119,7 +120,7 @@ def variables(
 ) -> Variables:
     """What a family's functions take.
 
-    ema: a rate, "slowest" for the largest there is, None for the raw parameters. averages: networks
+    ema: as `chosen_rate` reads it. averages: networks
     whose slowest average is added as "<network>/average" (`Family.averages`).
     """
     rate, params = chosen_rate(state, ema), {**state.frozen, **state.params}

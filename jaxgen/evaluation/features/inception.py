@@ -16,7 +16,7 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Float, UInt8
 
-from jaxgen import programs
+from jaxgen import files, programs
 from jaxgen.errors import InputError, nearest
 from jaxgen.evaluation.features.base import Extractor, Features
 from jaxgen.evaluation.features.inception_network import SIZE, Inception, shapes
@@ -202,9 +202,13 @@ def extractor(
         )
     if batch_size < 1:
         raise InputError(f"inception: batch_size is {batch_size}; it must be at least 1")
-    path = os.path.expanduser(path or os.environ.get(VARIABLE) or "")
+    path = path or os.environ.get(VARIABLE) or ""
     if not path:
         raise InputError(f"no Inception weights are given: {_PLACE}")
+    try:
+        path = files.fetched(path)
+    except FileNotFoundError:
+        raise InputError(f"there is no file of Inception weights {path}: {_PLACE}") from None
     weights = jax.device_put(load(path, layer))
     with open(path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
