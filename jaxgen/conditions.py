@@ -167,16 +167,21 @@ def from_config(config) -> ConditionSpec:
 
 def column_shape(config, name: str) -> tuple[int, ...]:
     """The shape of an example of a column that `config.data.columns` describes."""
-    options = config.data.columns[name]
-    ranges.check(f"config.data.columns.{name}", Section, options)
-    if options.get("name", "") == "downsample":
+    options, where = config.data.columns[name], f"config.data.columns.{name}"
+    ranges.check(where, Section, options)
+    if options.get("name", "") == "downsample" and len(config.data.image_shape) == 3:
         height, width, channels = config.data.image_shape
+        if more := set(options) - {"name", "factor"}:
+            raise InputError(f"{where} has no option '{min(more)}': known: factor")
         factor = options.get("factor")
-        ranges.check(f"config.data.columns.{name}.factor", Count, factor)
+        ranges.check(f"{where}.factor", Count, factor)
         if height % factor or width % factor:
-            raise InputError(
-                f"config.data.columns.{name}.factor {factor} does not divide {height}x{width}"
-            )
+            raise InputError(f"{where}.factor {factor} does not divide {height}x{width}")
         return height // factor, width // factor, channels
-    ranges.check(f"config.data.columns.{name}.shape", tuple[Count, ...], options.get("shape"))
+    if "shape" not in options:
+        raise InputError(
+            f"{where} needs the 'shape' of the data's column, or of images "
+            "name='downsample' and a factor"
+        )
+    ranges.check(f"{where}.shape", tuple[Count, ...], options.shape)
     return tuple(options.shape)

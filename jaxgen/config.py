@@ -18,8 +18,18 @@ from ml_collections import ConfigDict, config_dict
 
 import jaxgen
 from jaxgen import files, ranges
-from jaxgen.errors import InputError, nearest
-from jaxgen.fields import EXPERIMENT, FIELDS, OPEN, default, experiment, player, smoke, system
+from jaxgen.errors import InputError, call_with_options, nearest
+from jaxgen.fields import (
+    EXPERIMENT,
+    FIELDS,
+    GROWING,
+    OPEN,
+    default,
+    experiment,
+    player,
+    smoke,
+    system,
+)  # fmt: skip
 
 __all__ = [
     "FIELDS", "FORMAT", "OPEN", "ConfigDict", "apply", "check", "check_experiment", "default",
@@ -101,10 +111,13 @@ def _make_importable(folder: str) -> None:
 
 
 def _find(config: ConfigDict, name: str) -> tuple[ConfigDict, str, Any]:
-    """(section, field, present value) of a dotted name. Raises InputError for an unknown one."""
+    """(section, field, present value) of a dotted name; None of a field that is new in a section of
+    GROWING. Raises InputError for an unknown one."""
     parts, section, node = name.split("."), config, config
     for depth, part in enumerate(parts):
         if not isinstance(node, ConfigDict) or part not in node:
+            if isinstance(node, ConfigDict) and ".".join(parts[:-1]) in GROWING and part:
+                return node, part, None
             here = ".".join(["config", *parts[:depth]])
             known = list(node) if isinstance(node, ConfigDict) else []
             raise InputError(
@@ -142,7 +155,8 @@ def override(config: ConfigDict, name: str, value: Any) -> None:
     if isinstance(old, float) and type(value) is int:
         value = float(value) if abs(value) < 2**63 else value
     with section.unlocked():
-        del section[field]  # or the old value's type would hold
+        if field in section:
+            del section[field]  # or the old value's type would hold
         section[field] = ConfigDict(value, type_safe=False) if isinstance(value, dict) else value
 
 
@@ -205,12 +219,14 @@ def read(workdir: str) -> ConfigDict:
     """
     path = os.path.join(workdir, "config.json")
     try:
-        tree = json.loads(files.read(path))
-        found, version = tree.pop("format", 1), tree.pop("jaxgen", "0.1")
+        text = files.read(path)
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist: {workdir} is not the --workdir of a run"
         ) from None
+    try:
+        tree = json.loads(text)
+        found, version = tree.pop("format", 1), tree.pop("jaxgen", "0.1")
     except (ValueError, AttributeError, TypeError) as error:
         raise InputError(f"{path} is not a saved config ({error})") from None
     if found != FORMAT:
@@ -277,7 +293,15 @@ def check(config: ConfigDict) -> None:
     for name in config:
         if name not in reference:
             raise InputError(f"config has no field '{name}': {nearest(name, reference)}")
+    for name in OPEN:
+        section = value(config, name)
+        ranges.check(f"config.{name}", ranges.Section, section)
+        for field in section:
+            ranges.check(f"a field of config.{name}", str, field)
     check_fields(config)
+    for name, source in config.pretrained.items():
+        ranges.check(f"config.pretrained.{name}", ranges.Section, source)
+        call_with_options(f"config.pretrained.{name}", _pretrained, source)
     if config.train.batch_size % config.train.accumulate:
         raise InputError(
             f"config.train.batch_size {config.train.batch_size} cannot be divided into "
@@ -285,9 +309,9 @@ def check(config: ConfigDict) -> None:
         )
     if not config.players:
         raise InputError("config.players is empty: name at least one player")
-    for name, value in config.players.items():
-        if not isinstance(value, ConfigDict):
-            raise InputError(f"config.players.{name} must be made by player(...), not {value!r}")
+    for name, spec in config.players.items():
+        if not isinstance(spec, ConfigDict) or set(player({})) - set(spec):
+            raise InputError(f"config.players.{name} must be made by player(...), not {spec!r}")
     if config.order and sorted(config.order) != sorted(config.players):
         raise InputError(
             f"config.order {tuple(config.order)} must name each of the players "
@@ -299,6 +323,10 @@ def check(config: ConfigDict) -> None:
             f"config.sample.ema '{config.sample.ema}' is no average of this system: "
             f"{nearest(config.sample.ema, averages)}"
         )
+
+
+def _pretrained(workdir: str, network: str = "", ema: str = "") -> None:
+    """What describes an entry of `config.pretrained`, for its check."""
 
 
 def check_fields(config: ConfigDict, section: str = "", types: Mapping[str, Any] = FIELDS) -> None:

@@ -23,9 +23,8 @@ from jaxgen.ranges import (
     between,
 )
 
-OPEN = (  # sections whose fields are a wiring's own
-    "model", "players", "pretrained", "data.columns", "sample.options", "evaluation.log_prob",
-)  # fmt: skip
+GROWING = ("sample.options", "evaluation.log_prob")  # sections that fields may be added to
+OPEN = ("model", "players", "pretrained", "data.columns", *GROWING)  # whose fields are a wiring's
 
 
 def default() -> ConfigDict:
@@ -145,7 +144,7 @@ FIELDS: dict[str, Any] = {  # what each field may be, those in sections that are
     "folder": str,
     "seed": Seed,
     "family": str,
-    "conditional": bool | tuple[str, ...],
+    "conditional": bool | Annotated[tuple[str, ...], DISTINCT],
     "order": tuple[str, ...],
     "simultaneous": bool,
     "data.source": str,

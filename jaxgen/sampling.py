@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
+from ml_collections import ConfigDict
 
 from jaxgen import draws, programs, ranges, spaces
 from jaxgen.conditions import ConditionSpec
 from jaxgen.errors import InputError, nearest
 from jaxgen.families.base import Family, Variables
-from jaxgen.ranges import Count, Interval, Probability
+from jaxgen.ranges import Count, Interval, Probability, Section
 from jaxgen.spaces import Space
 
 Progress = Callable[[int], None]
@@ -26,6 +27,8 @@ OPTIONS = {  # what sampling options may be, of whatever family has them
     "variance": Literal["posterior", "beta"],
     "guidance": float,
     "guidance_interval": Interval,
+    "grid": str | Section | tuple[float, ...],
+    "solver": str | Section,
 }
 
 
@@ -42,7 +45,10 @@ def check_options(family: Family, options: Mapping[str, Any]) -> dict[str, Any]:
             "images are drawn without their trajectory: call family.sample(..., trajectory=True) "
             "for it"
         )
-    return dict(options)
+    return {
+        name: value.to_dict() if isinstance(value, ConfigDict) else value
+        for name, value in options.items()
+    }
 
 
 def sample_keys(seed: int, start: int, count: int) -> jax.Array:

@@ -4,6 +4,7 @@ Pixels are uint8 images that networks see as floats in [-1, 1]. Points are float
 networks see as they are. A family is not told: it models `batch["x"]`.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 from jaxgen import draws
-from jaxgen.errors import InputError, lookup
+from jaxgen.errors import InputError, call_with_options, lookup
 
 _FLIP = 0xF11B  # folded into an example's key: the flip shares no random bits with its other uses
 _EXTENT, _SIDE = 4.0, 256  # of a picture of points: what it shows of the plane, and its pixels
@@ -96,17 +97,21 @@ def from_config(config) -> Space:
     `config.data.columns` is {column: {name: "downsample", factor}}: columns made of "x" by a
     function of COLUMNS; one without a name comes from the data as it is.
     """
-    space = lookup(SPACES, "space", config.data.space)
+    space = lookup(SPACES, "space of config.data.space", config.data.space)
+    if not isinstance(space, Space):
+        raise InputError(f"config.data.space '{config.data.space}' is no jaxgen.spaces.Space")
     flip = config.data.flip
     derived = {}
     for column, options in config.data.columns.items():
         options = dict(options)
         if name := options.pop("name", ""):
-            derived[column] = (lookup(COLUMNS, f"config.data.columns.{column}", name), options)
+            where = f"config.data.columns.{column}"
+            make = lookup(COLUMNS, f"derived column of {where}", name)
+            derived[column] = functools.partial(call_with_options, where, make, options)
 
     def enter(batch: Mapping[str, Any], keys: Any, augment: bool = False) -> dict[str, Any]:
         entered = space.enter(batch, keys, flip and augment)
-        made = {name: make(entered["x"], **options) for name, (make, options) in derived.items()}
+        made = {name: make(entered["x"]) for name, make in derived.items()}
         return {**entered, **made}
 
     return space._replace(enter=enter)

@@ -41,10 +41,11 @@ def of_run(values) -> int:
     from jaxgen import config as config_lib
     from jaxgen.evaluation import measure, record, reference
     from jaxgen.runs import training_cost
-    from jaxgen.training import logging
+    from jaxgen.training import logging, system
 
     opened = open_run(values)
     config = opened.config
+    system.check_sampling(config, opened.family, opened.variables)
     if values.num is not None:
         config_lib.override(config, "evaluation.num", values.num)
     out = values.out and values.out.removesuffix(".json")

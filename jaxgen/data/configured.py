@@ -25,6 +25,12 @@ def from_config(config, split: str) -> Records:
             f"config.data.space is '{spec.space}', but {spec.source} holds {records.space}"
         )
     asked = config.conditional
+    for name in () if isinstance(asked, bool) else asked:
+        if name not in records.columns and not config.data.columns.get(name, {}).get("name"):
+            has = ", ".join(records.columns)
+            raise InputError(
+                f"config.conditional names '{name}', and {records.name} has the columns {has}"
+            )
     if asked if isinstance(asked, bool) else "label" in asked:
         if not records.labelled:
             raise InputError(f"config.conditional needs labels, and {spec.source} has none")

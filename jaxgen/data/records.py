@@ -107,6 +107,11 @@ class Records:
         return _space(self._empty)
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of all columns."""
+        return tuple(self._empty)
+
+    @property
     def labelled(self) -> bool:
         """Whether they have labels."""
         return self.num_classes > 0

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxgen import data, draws, programs
 from jaxgen.artefact import Artefact
+from jaxgen.errors import call_with_options
 from jaxgen.evaluation import metrics
 
 
@@ -21,7 +22,9 @@ def log_probability(model: Artefact, source: data.Table) -> dict[str, Any] | Non
     kinds = {}
 
     def nats(batch, keys):
-        result = family.log_prob(model.variables, batch, keys, **options)
+        result = call_with_options(
+            "config.evaluation.log_prob", family.log_prob, options, model.variables, batch, keys
+        )
         kinds.update(kind=result.kind, of=result.of)
         return result.nats
 

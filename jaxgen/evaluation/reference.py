@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxgen import config as config_lib
 from jaxgen import data
 from jaxgen.errors import InputError
 from jaxgen.evaluation import features as features_lib
@@ -77,14 +78,7 @@ def references(config) -> References:
     For the 8x8 digits, validation and test are the reference together, and also train the judge.
     """
     spec, digits = config.evaluation, config.data.source == "digits"
-    if spec.split not in ("test", "train"):
-        raise InputError(f"config.evaluation.split must be test or train, not '{spec.split}'")
-    seeds = list(spec.seeds)
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
-        raise InputError(
-            f"config.evaluation.seeds must be different integers from 0 to 2**32 - 1, at least "
-            f"one, not {tuple(seeds)}"
-        )
+    config_lib.check_fields(config, "evaluation.")
     if digits:
         config = config.copy_and_resolve_references()
         config.data.test = "validation+test"

@@ -161,7 +161,7 @@ def sample(parts: Parts, variables, keys, condition=None):
     return decode(parts, variables, draws.normal(keys, (parts.latent,)), condition)
 
 
-def log_prob(parts: Parts, variables, batch, keys, num_samples: int = 1):
+def log_prob(parts: Parts, variables, batch, keys, num_samples: Count = 1):
     """The `num_samples`-sample importance-weighted bound (1: the ELBO), one sample at a time, so
     that memory stays flat."""
     condition, call = parts.data.conditions.of(batch), Call(keys=keys)

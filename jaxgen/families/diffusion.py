@@ -16,7 +16,7 @@ from jaxgen.calls import Call
 from jaxgen.diffusion import grids, guidance, likelihood, prediction, sampler, schedule, solvers
 from jaxgen.errors import InputError
 from jaxgen.families.base import Data, Family, LogProb, Net
-from jaxgen.ranges import Section, one_of
+from jaxgen.ranges import Count, Section, one_of
 
 Prediction = Annotated[str, one_of(prediction.KINDS)]
 
@@ -202,7 +202,7 @@ def nfe(parts: Parts, **options) -> int:
     return solver.nfe(len(times) - 1) * (1 if o["guidance"] == 1.0 else 2)
 
 
-def log_prob(parts: Parts, variables, batch, keys, num_times: int | None = None):
+def log_prob(parts: Parts, variables, batch, keys, num_times: Count | None = None):
     """The variational bound, over `num_times` steps of the path or all of them."""
     condition = parts.data.conditions.of(batch)
     nats = likelihood.negative_elbo(

@@ -32,6 +32,13 @@ NETWORKS = {  # name -> module class; imported when asked for
     "unet": "jaxgen.networks.unet:UNet",
     "dit": "jaxgen.networks.dit:DiT",
 }
+ROLES = {  # what a network is for -> those of NETWORKS that can be it
+    "encoder": ("mlp_encoder", "conv_encoder"),
+    "decoder": ("mlp_decoder", "conv_decoder"),
+    "generator": ("mlp_decoder", "conv_decoder"),
+    "critic": ("mlp_critic", "conv_critic"),
+    "denoiser": ("mlp_denoiser", "unet", "dit"),
+}
 
 
 def build(name: str = "", *, where: str = "", **options: Any) -> "nn.Module":
@@ -41,7 +48,9 @@ def build(name: str = "", *, where: str = "", **options: Any) -> "nn.Module":
     which sets patch, width, depth and heads unless they are given as well. where: the field of the
     config that describes it, for messages. Raises InputError for an unknown network, an option that
     it does not have, and one that it needs."""
-    module = lookup(NETWORKS, f"network of {where}" if where else "network", name)
+    fitting = ROLES.get(where.rpartition(".")[2], NETWORKS)
+    table = {known: NETWORKS[known] for known in fitting}
+    module = lookup(table, f"network of {where}" if where else "network", name)
     if name == "dit" and "size" in options:
         from jaxgen.networks.dit import dit_size
 

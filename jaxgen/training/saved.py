@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxgen import config as config_lib
-from jaxgen import families
+from jaxgen import families, files
 from jaxgen.errors import InputError
 from jaxgen.families.base import Family
 from jaxgen.training import checkpoint
@@ -57,12 +57,12 @@ def pretrained(config) -> dict[str, Any]:
     """
     found = {}
     for network, source in config.pretrained.items():
-        where, workdir = f"config.pretrained.{network}", source.get("workdir", "")
+        where, workdir = f"config.pretrained.{network}", files.expand(source.workdir)
         if workdir == "none":
             continue
         if not workdir:
             raise InputError(f"{where}.workdir is missing: the folder of the run to begin with")
-        other, name, ema = read(workdir), source.get("network", network), source.get("ema", "")
+        other, name, ema = read(workdir), source.get("network") or network, source.get("ema", "")
         params = state_lib.variables(other.state, ema)["params"]
         if name not in params:
             has = ", ".join(params)

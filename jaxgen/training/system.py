@@ -53,10 +53,9 @@ def build(config, workdir: str, report: Callable[[str], None]) -> System:
     create = state_lib.initial(config, family, players)
     shapes = jax.eval_shape(create)
     placed = devices.with_shardings(shapes)
-    draw = sampler(family, config.sample.options, spaces.from_config(config))
     variables = state_lib.variables(shapes, averages=family.averages)
     check_terms(config, family, players, variables)
-    check_sampling(config, family, draw, variables)
+    check_sampling(config, family, variables)
     files.writable_folder(workdir)
     records = data.from_config(config, "train")
     for notice in records.notices:
@@ -67,6 +66,7 @@ def build(config, workdir: str, report: Callable[[str], None]) -> System:
     asked = config.train.eval_every or shown
     held_out = data.from_config(config, "validation").everything() if asked else None
     per_step = players_lib.batches_per_step(players)
+    draw = sampler(family, config.sample.options, spaces.from_config(config))
     return System(
         family, players, devices, per_step, per_step * config.train.batch_size, create, placed,
         records, described, held_out, draw,
@@ -91,12 +91,13 @@ def check_terms(config, family: families.Family, players: dict[str, Player], var
     jax.eval_shape(losses, variables)
 
 
-def check_sampling(config, family: families.Family, draw: Callable[..., Any], variables) -> None:
+def check_sampling(config, family: families.Family, variables) -> None:
     """Raises InputError for sampling and likelihood options that would fail only when they are
     used, after training.
 
     variables: their shapes.
     """
+    draw = sampler(family, config.sample.options, spaces.from_config(config))
     spec = family.data.conditions
     condition = spec.blank(1) if spec else None
     jax.eval_shape(lambda v: draw(v, sample_keys(0, 0, 1), condition), variables)
