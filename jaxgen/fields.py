@@ -163,7 +163,7 @@ FIELDS: dict[str, Any] = {  # what each field may be, those in sections that are
     "train.steps": Count,
     "train.batch_size": Count,
     "train.accumulate": Count,
-    "train.steps_per_dispatch": Annotated[int, between(1, 10**6)],
+    "train.steps_per_dispatch": Annotated[int, between(1, 10**4)],
     "train.log_every": Count,
     "train.eval_every": Whole,
     "train.sample_every": Whole,

@@ -82,7 +82,7 @@ def bucket(path: str) -> tuple[Any, str]:
 
     import fsspec
 
-    logging.getLogger("gcsfs").setLevel(logging.ERROR)  # it warns at every call
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it tells of all at length
     try:
         # a listing kept from before would miss what other processes have written since
         return fsspec.core.url_to_fs(path, use_listings_cache=False)

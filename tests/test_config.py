@@ -254,6 +254,46 @@ def test_check_names_what_cannot_run(config, changes, message):
         config_lib.check(config)
 
 
+@pytest.mark.parametrize(
+    ("section", "content", "message"),
+    [
+        ("model", 5, r"config\.model must be a section, not 5"),
+        ("sample.options", (), r"config\.sample\.options must be a section"),
+        ("data.columns", {3: {}}, r"a field of config\.data\.columns must be a string, not 3"),
+        ("pretrained", {"encoder": None}, r"config\.pretrained\.encoder must be a section"),
+        ("pretrained", {"encoder": {}}, r"config\.pretrained\.encoder needs the option 'workdir'"),
+        ("pretrained", {"encoder": {"workdir": 5}}, r"encoder\.workdir must be a string, not 5"),
+        ("pretrained", {"encoder": {"workdir": "a", "step": 5}}, "no option 'step'"),
+        ("players", {"model": {}}, r"config\.players\.model must be made by player"),
+        ("conditional", ("label", "label"), r"config\.conditional must be .* different elements"),
+    ],
+)
+def test_a_section_that_a_file_filled_with_something_else_is_named(
+    config, section, content, message
+):
+    *above, name = section.split(".")
+    place = config_lib.value(config, ".".join(above)) if above else config
+    with place.unlocked():
+        del place[name]
+        place[name] = content
+    with pytest.raises(InputError, match=message):
+        config_lib.check(config)
+
+
+def test_options_of_sampling_and_likelihood_can_be_added_on_a_command_line(config):
+    config_lib.apply(config, ["sample.options.solver=heun", "evaluation.log_prob.num_samples=5"])
+    assert config.sample.options.solver == "heun"
+    assert config.evaluation.log_prob.num_samples == 5
+    for name in ("sample.options.", "sample.options.a.b", "model.encoder.hiden"):
+        with pytest.raises(InputError, match="config has no field"):
+            config_lib.apply(config, [f"{name}=5"])
+
+
+def test_a_config_file_in_a_bucket_must_be_copied():
+    with pytest.raises(InputError, match="copy it to this machine"):
+        config_lib.load("gs://bucket/vae.py:smoke")
+
+
 def test_check_finds_values_that_a_file_set(config):
     config.train.steps = 0
     with pytest.raises(InputError, match=r"config\.train\.steps must be an integer of at least 1"):
@@ -285,7 +325,7 @@ ODD = {  # values of the right type or of another that make no sense
     "train.steps": ("0", "-1", "99999999999", "1e3", "None"),
     "train.batch_size": ("0", "-8", "x"),
     "train.accumulate": ("0", "3", "-1"),
-    "train.steps_per_dispatch": ("0", "-1", "1000000000"),
+    "train.steps_per_dispatch": ("0", "-1", "1000000", "1000000000"),
     "train.log_every": ("0",),
     "train.eval_every": ("-1",),
     "train.sample_every": ("-5",),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import config, spaces
+from jaxgen import conditions, config, data, spaces
 from jaxgen.errors import InputError
 from jaxgen.spaces import PIXELS, POINTS, to_uint8
 from tests.support import close, images, keys, normal
@@ -78,8 +78,37 @@ def test_a_picture_of_points_is_dark_where_they_are():
     assert abs(columns.mean() - 192) < 3 and abs(rows.mean() - 96) < 3
 
 
-def test_an_unknown_space_is_one_line():
+@pytest.mark.parametrize(
+    "name, message", [("pixel", "did you mean pixels"), ("os:getcwd", "is no jaxgen.spaces.Space")]
+)
+def test_an_unknown_space_is_one_line(name, message):
     c = config.default()
-    c.data.space = "pixel"
-    with pytest.raises(InputError, match="did you mean pixels"):
+    c.data.space = name
+    with pytest.raises(InputError, match=message):
         spaces.from_config(c)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({}, "small needs the 'shape' of the data's column"),
+        ({"name": "nope"}, "small needs the 'shape'"),
+        ({"name": "downsample", "factor": 3}, "factor 3 does not divide 8x8"),
+        ({"name": "downsample", "factor": 2, "fcator": 2}, "small has no option 'fcator'"),
+        ({"shape": "x"}, r"small\.shape must be a tuple"),
+    ],
+)
+def test_a_column_that_is_not_described_is_one_line(options, message):
+    c = config.default()
+    c.data.image_shape, c.conditional = (8, 8, 1), ("small",)
+    c.data.columns.small = options
+    with pytest.raises(InputError, match=message):
+        conditions.from_config(c)
+
+
+def test_a_column_that_the_data_do_not_have_is_one_line():
+    c = config.default()
+    c.data.update(source="digits", image_shape=(8, 8, 1))
+    c.conditional, c.data.columns.small = ("small",), {"shape": (4, 4, 1)}
+    with pytest.raises(InputError, match="digits train has the columns image, label"):
+        data.from_config(c, "train")

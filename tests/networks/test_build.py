@@ -230,6 +230,13 @@ def test_build_says_what_is_wrong(name, options, message):
         build(name, **options)
 
 
+def test_a_network_must_fit_its_role():
+    with pytest.raises(
+        InputError, match=r"network of config\.model\.critic 'unet': known: conv_cr"
+    ):
+        build("unet", where="config.model.critic")
+
+
 def test_build_reads_config_values():
     net = build("dit", size="S/4", depth=2, dtype="bfloat16")
     assert (net.patch, net.width, net.depth, net.heads, net.dtype) == (4, 384, 2, 6, jnp.bfloat16)

@@ -367,6 +367,30 @@ def test_validation_and_grids(tiny, tmp_path):
     assert os.listdir(tmp_path / "samples") == ["step_00000003.png"]
 
 
+def test_grids_are_of_the_average_that_the_config_asks_for(tiny, tmp_path, monkeypatch):
+    asked = []
+    known = hooks_lib.variables
+    monkeypatch.setattr(
+        hooks_lib, "variables", lambda s, ema, a: asked.append(ema) or known(s, ema, a)
+    )
+    config = tiny("vae")
+    config.sample.ema = "none"
+    run(config, tmp_path, train__steps=1, train__sample_every=1, train__eval_every=0)
+    assert asked == ["none"]
+
+
+def test_the_log_is_flushed_before_a_checkpoint_is_saved():
+    done = []
+
+    class Checkpoints:
+        save = staticmethod(done.append)
+
+    log = logging.SILENT._replace(flush=lambda: done.append("flushed"))
+    moment = hooks_lib.Moment(1, 0, 1, 1, "state", {})
+    hooks_lib.saving(1, Checkpoints(), log).run(moment)
+    assert done == ["flushed", "state"]
+
+
 def test_validation_is_the_mean_over_the_split(compiled, tiny):
     """Whatever the batch size, though the last batch is filled up."""
     from jaxgen import data
