@@ -1,6 +1,27 @@
 """Tiny systems on the digits, one row for each family: what the property suites run over."""
 
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxgen.calls import EVALUATION
+from jaxgen.conditions import UNCONDITIONAL
 from jaxgen.config import default, player
+from jaxgen.networks.mlp import MLPCritic
+
+
+class CentringCritic(nn.Module):
+    """An MLP critic of images less their running mean, a state that depends on the batch."""
+
+    conditions: tuple = UNCONDITIONAL
+    dtype: object = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, condition=None, call=EVALUATION):
+        mean = self.variable("statistics", "mean", jnp.zeros, x.shape[1:])
+        if call.train and self.is_mutable_collection("statistics"):
+            mean.value = 0.9 * mean.value + 0.1 * call.mean(x)
+        critic = MLPCritic((16, 8), conditions=self.conditions, name="critic")
+        return critic(x - mean.value, condition, call)
 
 
 def _vae(config):
@@ -30,11 +51,13 @@ def _gan(config):
 
 def _vae_gan(config):
     _vae(config)
-    config.model.critic = dict(name="mlp_critic", hidden=(16, 8))
+    config.model.critic = dict(name="tests.tiny:CentringCritic")
     del config.players.model
     feature = dict(weight=0.1)
     config.players.encoder = player(dict(kl=dict(), feature=feature), learning_rate=1e-3)
-    config.players.decoder = player(dict(adversarial=dict(), feature=feature), learning_rate=1e-3)
+    config.players.decoder = player(
+        dict(adversarial=dict(start=2), feature=feature), learning_rate=1e-3
+    )
     config.players.critic = player(dict(critic=dict(), r1=dict(every=2)), learning_rate=1e-3)
 
 
@@ -55,6 +78,8 @@ def _diffusion_gan(config):
     config.conditional = ("label", "small")
     config.data.columns.small = dict(name="downsample", factor=2)
     config.model.condition_dropout = 0.2
+    config.model.denoiser = dict(name="dit", patch=4, width=8, depth=1, heads=2, dropout=0.2)
+    config.data.flip = True
     config.model.critic = dict(name="mlp_critic", hidden=(16,))
     terms = dict(denoising=dict(), adversarial=dict(weight=0.1))
     config.players.denoiser = player(terms, learning_rate=1e-3)

@@ -112,9 +112,12 @@ class Net(NamedTuple):
         params = variables.pop("params", {})
         return {"params": {self.name: params}, "state": {self.name: variables} if variables else {}}
 
-    def __call__(self, variables: Variables, *inputs, call: Call = EVALUATION, use: str = ""):
-        """The outputs; the state stays. `use` tells several calls of a forward pass apart."""
-        return self.module.apply(self._own(variables), *inputs, self._call(call, use))
+    def __call__(
+        self, variables: Variables, *inputs, call: Call = EVALUATION, use: str = "", **options
+    ):
+        """The outputs; the state stays. `use` tells several calls of a forward pass apart; options
+        are the module's own."""
+        return self.module.apply(self._own(variables), *inputs, self._call(call, use), **options)
 
     def update(self, variables: Variables, *inputs, call: Call, use: str = "") -> tuple[Any, Any]:
         """(outputs, the state of all networks with this one's renewed)."""

@@ -1,4 +1,4 @@
-"""Three tiny systems on the digits, one of each family, compiled once for all tests."""
+"""The tiny systems on devices, compiled once for all tests."""
 
 import functools
 
@@ -7,59 +7,8 @@ import numpy as np
 import pytest
 
 from jaxgen import data, families
-from jaxgen.config import default, player
 from jaxgen.training import dispatch, parallel, players, state, step
-
-
-def _vae(config):
-    config.family = "autoencoder"
-    config.model.update(
-        latent=2,
-        likelihood=dict(name="gaussian", scale="global"),
-        encoder=dict(name="mlp_encoder", hidden=(32,)),
-        decoder=dict(name="mlp_decoder", hidden=(32,)),
-    )
-    terms = dict(reconstruction=dict(), kl=dict())
-    config.players.model = player(terms, networks=("encoder", "decoder"), learning_rate=1e-3)
-
-
-def _gan(config):
-    """With two critic updates a step and spectral normalisation, whose vectors are state without
-    gradients.
-    """
-    config.family = "adversarial"
-    config.conditional = True
-    config.model.update(
-        latent=4,
-        generator=dict(name="mlp_decoder", hidden=(16,)),
-        critic=dict(name="mlp_critic", hidden=(16,), spectral_norm=True),
-    )
-    config.players.critic = player(dict(critic=dict()), updates=2, learning_rate=1e-3)
-    config.players.generator = player(dict(adversarial=dict()), learning_rate=1e-3)
-
-
-def _diffusion(config):
-    config.family = "diffusion"
-    config.model.update(
-        schedule=dict(name="cosine"),
-        prediction="v",
-        denoiser=dict(name="mlp_denoiser", width=32, depth=1),
-    )
-    config.players.denoiser = player(dict(denoising=dict()), learning_rate=1e-3)
-    config.sample.options.steps = 2
-
-
-def tiny_config(name: str):
-    """8 steps on the digits, everything logged, nothing else on."""
-    config = default()
-    config.name = name
-    config.data.update(source="digits", image_shape=(8, 8, 1), num_classes=10)
-    config.train.update(steps=8, batch_size=16, log_every=1, steps_per_dispatch=LONGEST)
-    config.checkpoint.every = 100
-    config.ema.rates = (0.9, 0.99)
-    {"vae": _vae, "gan": _gan, "diffusion": _diffusion}[name](config)
-    return config
-
+from tests.tiny import tiny
 
 LONGEST = 3  # steps in a call, the same everywhere: a program that was compiled once serves again
 DEVICES = {
@@ -74,7 +23,7 @@ class Compiled:
     """A tiny system on devices: its data, and its train step in calls of up to LONGEST steps."""
 
     def __init__(self, name: str, kind: str, config=None):
-        self.config = config or tiny_config(name)
+        self.config = config or tiny(name)
         self.devices = DEVICES[kind]()
         self.family = families.build(self.config)
         self.players = players.build(self.config, self.family)
@@ -115,7 +64,15 @@ def compiled():
     return functools.cache(Compiled)
 
 
-@pytest.fixture
-def tiny():
+@pytest.fixture(name="tiny")
+def tiny_configs():
     """(system) -> its config."""
-    return tiny_config
+    return tiny
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    """Only the first device is there."""
+    first = jax.devices()[:1]
+    monkeypatch.setattr(jax, "devices", lambda *arguments: first)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
