@@ -172,7 +172,7 @@ def test_sample_writes_beside_the_run(run):
 
 
 COMMAND_LINES = {
-    "no such command": (["tran"], "did you mean train?"),
+    "no such command": (["tran"], "did you mean train"),
     "flag": (["train", "--wrkdir=NEW"], "wrkdir"),
     "word": (["sample", "NEW"], "is not a flag"),
     "no workdir": (["sample"], "--workdir is needed"),
@@ -195,7 +195,7 @@ def test_a_wrong_command_line(fails, case):
 
 FIELDS = {
     "--config.train.stepps=1": "did you mean steps?",
-    "--config.trian.steps=1": "did you mean train?",
+    "--config.trian.steps=1": "did you mean train",
     "--config.train.steps.x=1": "config.train.steps has no 'x'",
     "--config.train=1": "is a section",
     "--config.train.steps=many": "config.train.steps must be an integer of at least 1, not 'many'",
@@ -208,7 +208,7 @@ FIELDS = {
     "--config.sample.ema=0.5": "config.sample.ema '0.5' is no average of this system",
     "--config.train.batch_size=12": "use a multiple of 8",
     "--config.train.accumulate=3": "micro-batches",
-    "--config.family=gan": "config.family 'gan' does not exist",
+    "--config.family=gan": "unknown wiring of config.family 'gan'",
     "--config.model.denoiser.name=mlp_denoser": "did you mean mlp_denoiser",
     "--config.model.prediction=w": "prediction",
     "--config.model.schedule.name=cos": "did you mean cosine",
@@ -219,7 +219,7 @@ FIELDS = {
     "--config.data.source=digit": "unknown data source",
     "--config.data.train=train[:0]": "is empty",
     "--config.data.train=trian": "there is no split 'trian'",
-    "--config.data.num_classes=3": "10 classes",
+    "--config.data.num_classes=3": "set config.data.num_classes=10",
     "--config.data.source=tfds:no_such_set": "tfds:no_such_set",
     "--config.checkpoint.best=loss": (
         "known: validation/denoiser/denoising, validation/denoiser/loss"
@@ -680,7 +680,7 @@ def test_results_go_where_out_says_and_are_refused_before_the_work(
 
     monkeypatch.setattr(reference, "references", lambda config: References)
     monkeypatch.setattr(measure, "evaluate", evaluate)
-    monkeypatch.setattr(jaxgen.runs, "training_cost", lambda opened, workdir: {})
+    monkeypatch.setattr(jaxgen.runs, "training_cost", lambda workdir: {})
     out = tmp_path / "new" / "mine"
     for each in (out, f"{out}.json"):
         assert cli.main(["evaluate", f"--workdir={run}", f"--out={each}", "--noprogress"]) == 0
