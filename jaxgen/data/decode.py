@@ -100,6 +100,8 @@ def _readable(name: str):
         yield
     except Exception as error:
         why = str(error).partition("\n")[0]
+        if "<_io." in why:  # Pillow names the object that it reads, not the file
+            why = "it is of no format that Pillow knows"
         raise InputError(
             f"{name}: cannot be read as an image ({why}); repair or remove it"
         ) from error
