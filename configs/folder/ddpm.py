@@ -20,7 +20,7 @@ def get_config(mode: str = ""):
     config.model.update(
         schedule=dict(name="cosine_continuous"),
         prediction="v",
-        label_dropout=0.1,  # with config.conditional, for guidance
+        condition_dropout=0.1,  # with config.conditional, for guidance
         denoiser=dict(
             name="unet", channels=64, multipliers=(1, 2, 2), blocks=2, attention=(16,), dropout=0.1
         ),

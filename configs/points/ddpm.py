@@ -17,7 +17,7 @@ def get_config(mode: str = ""):
     config.model.update(
         schedule=dict(name="cosine_continuous"),
         prediction="v",
-        label_dropout=0.1,  # with config.conditional, for guidance
+        condition_dropout=0.1,  # with config.conditional, for guidance
         denoiser=dict(name="mlp_denoiser", width=128, depth=3, embedding=64),
     )
     config.players.denoiser = player(
