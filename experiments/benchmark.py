@@ -332,9 +332,8 @@ def main(arguments=None) -> None:
         raise SystemExit(
             "PyTorch is missing: pip install torch --index-url https://download.pytorch.org/whl/cpu"
         )
-    os.environ.setdefault(
-        "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
-    )  # the sides share a GPU's memory
+    # the sides share a GPU's memory
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     gpu = have_gpu()
     chosen = [n for n, w in WORKLOADS.items() if options.only in ("", n) and (gpu or not w.gpu)]
     if not chosen:

@@ -27,9 +27,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault(
-    "OPENBLAS_NUM_THREADS", "1"
-)  # before numpy: its threads would not live through a fork
+# before numpy: its threads would not live through a fork
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import benchmark_common as common
 
@@ -51,15 +50,8 @@ SYSTEMS = {
 }  # fmt: skip
 # where a kill is aimed, how often, and the longest wait (seconds) once the run has got there
 AIMS = {"start": (0.2, 2.0), "compile": (0.1, 0.5), "train": (0.3, 0.5), "save": (0.4, 0.2)}
-SAVES = (
-    0,
-    0,
-    1,
-    1,
-    2,
-    3,
-    5,
-)  # how many checkpoints a process may complete before it is killed in training or saving
+# how many checkpoints a process may complete before it is killed in training or saving
+SAVES = (0, 0, 1, 1, 2, 3, 5)
 
 
 def command(name: str, workdir: Path, more: tuple[str, ...] = ()) -> list[str]:

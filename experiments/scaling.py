@@ -60,13 +60,8 @@ MODELS = {
     "DDPM U-Net, CIFAR-10": ("configs/cifar10/ddpm.py", 16, {}),
     "DiT-XL/2, 32x32x4 latents": ("configs/cifar10/dit.py", 16, LATENTS),
 }
-MESHES = (
-    (64, 1),
-    (64, 64),
-    (256, 1),
-    (256, 64),
-    (256, 256),
-)  # chips, and how many of them share one state
+# chips, and how many of them share one state
+MESHES = ((64, 1), (64, 64), (256, 1), (256, 64), (256, 256))
 TPU_MESHES = ((64, 1), (64, 64), (256, 64))
 SMOKE = ((4, 1), (4, 4))
 SLICES = {4: "v5e:2x2", 64: "v5e:8x8", 256: "v5e:16x16"}

@@ -170,9 +170,8 @@ def _metadata(key: str) -> str | None:
     host = os.environ.get("GCE_METADATA_IP", "metadata.google.internal")
     url = f"http://{host}/computeMetadata/v1/instance/attributes/{key}"
     request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
-    direct = urllib.request.build_opener(
-        urllib.request.ProxyHandler({})
-    )  # it is beside the VM, behind no proxy
+    # it is beside the VM, behind no proxy
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with contextlib.suppress(OSError), direct.open(request, timeout=2.0) as answer:
         return answer.read().decode()
     return None

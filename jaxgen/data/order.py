@@ -112,9 +112,8 @@ def _permute(index, later, epochs, size: int, seed: int, xp):
             pivot, key = (xp.where(later == 0, row[0], row[-1]) for row in (pivot, key))
         else:
             pivot, key = pivot[later], key[later]
-        partner = (
-            pivot - index
-        )  # modulo size: of the two values modulo 2^32, the one that did not wrap below zero
+        # modulo size: of the two values modulo 2^32, the one that did not wrap below zero
+        partner = pivot - index
         partner = xp.minimum(partner, partner + np.uint32(size))
         swap = _mix(xp.maximum(index, partner) ^ key) & np.uint32(1)
         index = xp.where(swap == 1, partner, index)

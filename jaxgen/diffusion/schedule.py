@@ -145,9 +145,8 @@ def _cosine(
 def _cosine_continuous() -> Schedule:
     def alpha(time: Time) -> Any:
         xp, time = namespace(time)
-        return xp.sin(
-            np.pi / 2 * (1 - time)
-        )  # not cos(pi t / 2): that is not zero at 1 in floating point
+        # not cos(pi t / 2): that is not zero at 1 in floating point
+        return xp.sin(np.pi / 2 * (1 - time))
 
     def sigma(time: Time) -> Any:
         xp, time = namespace(time)
@@ -182,9 +181,8 @@ def discrete(betas: Any, *, zero_terminal_snr: bool = False, name: str = "betas"
 
     def sigma(time: Time) -> Any:
         xp, time = namespace(time)
-        return xp.sqrt(
-            -xp.expm1(_interpolate(log_alpha_bar, time))
-        )  # 1 - alpha_bar would lose float32's digits near 0
+        # 1 - alpha_bar would lose float32's digits near 0
+        return xp.sqrt(-xp.expm1(_interpolate(log_alpha_bar, time)))
 
     return Schedule(name, alpha, sigma, len(betas))
 

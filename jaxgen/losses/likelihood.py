@@ -14,9 +14,8 @@ from jaxgen import draws
 from jaxgen.errors import call_with_options, lookup
 from jaxgen.ranges import Positive
 
-MIN_LOG_SCALE = (
-    -7.0
-)  # about an eighth of a grey level on [-1, 1]: below it a likelihood only rewards saturation
+# about an eighth of a grey level on [-1, 1]: below it a likelihood only rewards saturation
+MIN_LOG_SCALE = -7.0
 
 
 class Likelihood(NamedTuple):

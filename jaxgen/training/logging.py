@@ -185,9 +185,8 @@ def open_log(workdir: str, step: int) -> Log:
     def event(step, **content):
         board.write_event(Event(wall_time=time.time(), step=step, **content))
 
-    event(
-        step + 1, session_log=SessionLog(status=SessionLog.START)
-    )  # what an earlier run wrote from here on is void
+    # what an earlier run wrote from here on is void
+    event(step + 1, session_log=SessionLog(status=SessionLog.START))
 
     flushed = -math.inf
 

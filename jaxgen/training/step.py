@@ -142,9 +142,8 @@ def build(
                 seen = start if config.simultaneous else state
                 grads, means, new = gradients(name, seen, data, draws.fold(key, use))
                 own, opt_state = apply(name, state, grads)
-                kept = {
-                    k: v for k, v in new.items() if k in player.networks
-                }  # others' networks are left alone
+                # others' networks are left alone
+                kept = {k: v for k, v in new.items() if k in player.networks}
                 state = state._replace(
                     params={**state.params, **own},
                     opt_state={**state.opt_state, name: opt_state},

@@ -156,9 +156,8 @@ def test_estimates_are_unbiased():
         spread[name] = float(values.std()) / np.sqrt(count)
         noise_of_both = np.hypot(spread[name], float(exact.std()) / np.sqrt(count))
         assert abs(float(values.mean() - exact.mean())) < 4 * noise_of_both, name
-    assert (
-        spread["four times"] < spread["one time"] / 2
-    )  # strata do better than four independent times
+    # strata do better than four independent times
+    assert spread["four times"] < spread["one time"] / 2
 
 
 def test_an_estimate_depends_on_its_key_alone():

@@ -56,9 +56,8 @@ def test_zero_terminal_snr(name):
     plain, zero = schedules.build(name), schedules.build(name, zero_terminal_snr=True)
     alpha = zero.alpha(TIMES)
     assert alpha[-1] == 0 and zero.sigma(1.0) == 1
-    assert zero.alpha(0.001) == pytest.approx(
-        plain.alpha(0.001), rel=tolerance(1.0, dtype=float)
-    )  # beta_1 is kept
+    # beta_1 is kept
+    assert zero.alpha(0.001) == pytest.approx(plain.alpha(0.001), rel=tolerance(1.0, dtype=float))
     # Algorithm 1 is the affine map of sqrt(alpha_bar) that keeps its first value and sends the last
     # to 0.
     slope, intercept = np.polyfit(plain.alpha(TIMES[1:]), alpha[1:], 1)

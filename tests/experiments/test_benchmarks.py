@@ -84,10 +84,8 @@ def test_both_sides_of_the_benchmark_train(benchmark):
 
 def test_a_side_that_cannot_run_is_reported(script):
     missing = {}
-    makers = {
-        "a": (functools.partial, float),
-        "b": (functools.partial, None),
-    }  # a measures how many steps it was given
+    # a measures how many steps it was given
+    makers = {"a": (functools.partial, float), "b": (functools.partial, None)}
     rates, steps = script("benchmark_common").race(makers, repeats=2, seconds=0, missing=missing)
     assert rates == {"a": [1.0, 1.0]} and steps == {"a": 1}
     assert missing["b"].startswith("TypeError")

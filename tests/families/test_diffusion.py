@@ -207,9 +207,8 @@ def test_labels_are_dropped_at_their_rate_in_training_only():
     def share_without_label(train):
         a, b = (forward(family, variables, d, keys(n), train)["prediction"] for d in (data, other))
         without = np.abs(a - b).max((1, 2, 3)) == 0
-        np.testing.assert_allclose(
-            a[without], null[without], atol=1e-5
-        )  # what is left is the null class
+        # what is left is the null class
+        np.testing.assert_allclose(a[without], null[without], atol=1e-5)
         return float(np.mean(without))
 
     assert share_without_label(True) == pytest.approx(0.3, abs=0.075)  # 5 standard errors

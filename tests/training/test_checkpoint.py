@@ -213,11 +213,8 @@ def test_all_are_damaged(damaged, capfd):
     ) as error:
         restore(damaged)
     assert "\n" not in str(error.value)
-    assert checkpoint.steps_in(damaged / "checkpoints") == [
-        1,
-        2,
-        3,
-    ]  # nothing is moved where nothing can be read
+    # nothing is moved where nothing can be read
+    assert checkpoint.steps_in(damaged / "checkpoints") == [1, 2, 3]
     assert capfd.readouterr().err == ""
 
 

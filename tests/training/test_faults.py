@@ -83,10 +83,8 @@ def test_a_lock_is_let_go(tmp_path):
     with lock.hold(str(tmp_path)):
         with pytest.raises(InputError, match=f"process {os.getpid()} on"), lock.hold(str(tmp_path)):
             pass
-        with (
-            pytest.raises(InputError),
-            lock.hold(str(tmp_path)),
-        ):  # the one that was refused has changed nothing
+        # the one that was refused has changed nothing
+        with pytest.raises(InputError), lock.hold(str(tmp_path)):
             pass
     with lock.hold(str(tmp_path)):
         pass

@@ -20,9 +20,8 @@ def between(a, b):
 
 def by_definition(real, generated, k):
     """(precision, recall, density, coverage) from all distances."""
-    radius = [
-        np.sort(between(x, x), axis=1)[:, k] for x in (real, generated)
-    ]  # entry 0 is the point itself
+    # entry 0 is the point itself
+    radius = [np.sort(between(x, x), axis=1)[:, k] for x in (real, generated)]
     across = between(generated, real)
     inside_real, inside_generated = across < radius[0][None], across < radius[1][:, None]
     return (
@@ -84,9 +83,10 @@ def test_they_are_their_definitions(monkeypatch, kind, k, entries):
     assert four(real, generated, k) == pytest.approx(by_definition(real, generated, k), rel=1e-12)
 
 
+# it loses digits there
 @pytest.mark.parametrize(
     "kind", sorted(set(KINDS) - {"far", "two far clusters", "modes and noise"})
-)  # it loses digits there
+)
 def test_they_are_those_of_the_authors_package(kind):
     package = pytest.importorskip("prdc")
     real, generated = sets(kind)
