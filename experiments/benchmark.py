@@ -48,9 +48,14 @@ def diffusion(size: int, channels: int, batch: int, **overrides: Any) -> dict[st
     warm-up, flips) switched off.
     """
     return {
-        "data.source": "synthetic", "data.image_shape": (size, size, channels), "data.flip": False,
-        "train.batch_size": batch, "players.denoiser.optimizer.clip": 0.0, "players.denoiser.optimizer.warmup": 0, **overrides,
-    }  # fmt: skip
+        "data.source": "synthetic",
+        "data.image_shape": (size, size, channels),
+        "data.flip": False,
+        "train.batch_size": batch,
+        "players.denoiser.optimizer.clip": 0.0,
+        "players.denoiser.optimizer.warmup": 0,
+        **overrides,
+    }
 
 
 DDPM, BF16 = "cifar10/ddpm.py", {"precision.compute": "bfloat16"}
@@ -205,9 +210,13 @@ def theirs(name: str, compiled: bool, device: str) -> Callable[[int], float]:
     settings = settings_of(name)
     (player,) = settings.players.values()
     step, finish = peers.trainer(
-        peer(settings)[0], learning_rate=player.optimizer.learning_rate, ema=settings.ema.rates[0], compiled=compiled,
-        half=settings.precision.compute == "bfloat16", device=device,
-    )  # fmt: skip
+        peer(settings)[0],
+        learning_rate=player.optimizer.learning_rate,
+        ema=settings.ema.rates[0],
+        compiled=compiled,
+        half=settings.precision.compute == "bfloat16",
+        device=device,
+    )
     return per_second(settings, step, finish)
 
 

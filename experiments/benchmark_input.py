@@ -118,11 +118,14 @@ def main(arguments=None) -> None:
     sides = {
         f"{records.name.split()[0]}, {label}": (records, workers)
         for records, label, workers in [
-            (pictures, "threads", 0), (pictures, "1 worker", 1), (pictures, "2 workers", 2), (noise, "1 worker", 1),
+            (pictures, "threads", 0),
+            (pictures, "1 worker", 1),
+            (pictures, "2 workers", 2),
+            (noise, "1 worker", 1),
             (noise, "threads", 0),
         ]
         if not options.smoke or not workers
-    }  # fmt: skip
+    }
     sides = {side: streamed(*what, batches, per_core, side) for side, what in sides.items()}
     measured = common.interleave(sides, repeats)
     common.show("images/s", measured)

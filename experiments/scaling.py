@@ -44,7 +44,8 @@ BYTES = {
     "f64": 8,
 }
 COLLECTIVE = re.compile(
-    r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(.*?replica_groups=(mesh\[.*?\}|\S+)"
+    r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
+    r"(?:-start)?\(.*?replica_groups=(mesh\[.*?\}|\S+)"
 )
 ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
 
@@ -142,8 +143,12 @@ def compiler(chips: int, tpu: bool):
 
 def tpu_compiler(name: str):
     """The same for the chips of a TPU slice."""
-    os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost",
-                   "TPU_ACCELERATOR_TYPE": "v5litepod-1"}  # fmt: skip
+    os.environ |= {
+        "JAX_PLATFORMS": "cpu",
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "TPU_ACCELERATOR_TYPE": "v5litepod-1",
+    }
     import jax
     from jax.experimental import topologies
 

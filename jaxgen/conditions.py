@@ -75,12 +75,13 @@ class ConditionSpec(NamedTuple):
                 )
                 remedy = "give --label or labelled data" if kind.name == "label" else "give it too"
                 raise InputError(
-                    f"this model is conditioned on '{kind.name}' ({what}), and none was given: {remedy}"
+                    f"this model is conditioned on '{kind.name}' ({what}), and none was given: "
+                    f"{remedy}"
                 )
             if tuple(given[kind.name].shape[1:]) != kind.shape:
                 raise InputError(
-                    f"the condition '{kind.name}' has shape {tuple(given[kind.name].shape[1:])} for "
-                    f"each example; this model takes {kind.shape}"
+                    f"the condition '{kind.name}' has shape {tuple(given[kind.name].shape[1:])} "
+                    f"for each example; this model takes {kind.shape}"
                 )
         for name in given:
             if name not in self.names:

@@ -36,7 +36,8 @@ from jaxgen.errors import InputError, RetryError
 TIMEOUT = 300  # seconds to wait for the other processes at the start
 HEARTBEAT_TIMEOUT = 60  # seconds without a sign of life after which the others give a process up
 _found_each_other = threading.Event()
-LAST_WORDS = 3.0  # seconds that process 0, which the others hear of each other through, stays longer than a failed one
+# seconds that process 0, through which the others hear of each other, outlives a failed one
+LAST_WORDS = 3.0
 
 
 class Flags(NamedTuple):

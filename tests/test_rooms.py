@@ -54,7 +54,7 @@ def room_of(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    """The rooms that a module imports, inside its functions too, but not for type checkers alone."""
+    """The rooms that a module imports, inside its functions too."""
     found = set()
     for node in ast.walk(ast.parse((PACKAGE / path).read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "jaxgen":

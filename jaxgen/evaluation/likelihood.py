@@ -68,7 +68,7 @@ def reconstruction(model: Artefact, source: data.Table) -> dict[str, float]:
 
 
 def _over(model: Artefact, source: data.Table, count: int, function) -> np.ndarray:
-    """function(batch, keys) of the first `count` examples in compiled batches; example i has key i."""
+    """function(batch, keys) of the first `count` examples, compiled; key i is example i's."""
     source = source[:count]
     size, values = min(model.config.sample.batch_size, len(source)), []
 

@@ -56,5 +56,5 @@ def kl(free_bits: NonNegative = 0.0):
 
 
 def importance_weighted(num_samples: Count = 5):
-    """Negative importance-weighted bound with `num_samples` latents, in nats. Needs `log_weights`."""
+    """Negative importance-weighted bound of `num_samples` latents, nats. Needs `log_weights`."""
     return lambda outputs: -importance_weighted_bound(outputs["log_weights"](num_samples))

@@ -38,5 +38,5 @@ def feature(layers: tuple[int, ...] = ()):
 
 
 def pixel():
-    """1/2 ||image - reconstruction||^2 per example, on [-1, 1]. Needs `real` and `reconstruction`."""
+    """1/2 ||real - reconstruction||^2 per example, on [-1, 1]. Needs `real`, `reconstruction`."""
     return lambda outputs: feature_distance((outputs["real"],), (outputs["reconstruction"],))

@@ -34,9 +34,11 @@ def model(classes=0, schedule="linear", prediction="noise", condition_dropout=0.
     config.data.update(image_shape=SHAPE, num_classes=classes)
     options = dict(steps=steps, end=0.5) if schedule == "linear" else {}
     config.model.update(
-        schedule=dict(name=schedule, **options), prediction=prediction, condition_dropout=condition_dropout,
+        schedule=dict(name=schedule, **options),
+        prediction=prediction,
+        condition_dropout=condition_dropout,
         denoiser=dict(name="mlp_denoiser", width=16, depth=1, embedding=8),
-    )  # fmt: skip
+    )
     family = families.build(config)
 
     @jax.jit

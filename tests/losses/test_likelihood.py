@@ -1,4 +1,4 @@
-"""Observation models against SciPy, and the discretised logistic as a distribution over 256 levels."""
+"""Observation models against SciPy; the discretised logistic as a law over 256 levels."""
 
 import jax
 import jax.numpy as jnp
