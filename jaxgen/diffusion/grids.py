@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from jaxgen.diffusion.schedule import MAX_STEPS, Schedule, log_snr
-from jaxgen.errors import InputError, call_with_options, check_number, lookup
+from jaxgen.errors import InputError, lookup
+from jaxgen.ranges import call_with_options, check_number
 
 
 def grid(

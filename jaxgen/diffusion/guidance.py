@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxgen.diffusion.schedule import Schedule, expand
 from jaxgen.diffusion.solvers import Denoise
-from jaxgen.errors import InputError, check_number
+from jaxgen.errors import InputError
+from jaxgen.ranges import check_number
 
 
 def classifier_free(

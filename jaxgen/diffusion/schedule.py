@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64
 
-from jaxgen.errors import InputError, call_with_options, check_number, lookup
-from jaxgen.ranges import NonNegative, Positive, at_least, at_most
+from jaxgen.errors import InputError, lookup
+from jaxgen.ranges import NonNegative, Positive, at_least, at_most, call_with_options, check_number
 
 MAX_STEPS = 1_000_000  # of a schedule and of a grid: they are tables in memory
 Steps = Annotated[int, at_least(1), at_most(MAX_STEPS)]

@@ -12,7 +12,8 @@ from jaxtyping import Array, Bool, Float, Float64, Int, Key
 
 from jaxgen import draws
 from jaxgen.diffusion.schedule import Schedule
-from jaxgen.errors import InputError, call_with_options, check_number, lookup, nearest
+from jaxgen.errors import InputError, lookup, nearest
+from jaxgen.ranges import call_with_options, check_number
 
 # (x_t, t) -> (x_0, noise), both with the shape of x_t; t is a float32 scalar.
 Denoise = Callable[

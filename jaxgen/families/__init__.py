@@ -1,7 +1,8 @@
 """Wirings: how networks become a generative model. `build` makes one from a config."""
 
-from jaxgen.errors import InputError, call_with_options, lookup
+from jaxgen.errors import InputError, lookup
 from jaxgen.families.base import Data, Family, LogProb, Net
+from jaxgen.ranges import call_with_options
 
 WIRINGS = {  # name -> build(data, **options of config.model) -> Family; imported when asked for
     "adversarial": "jaxgen.families.adversarial:build",

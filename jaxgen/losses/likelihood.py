@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jaxgen import draws
-from jaxgen.errors import call_with_options, lookup
-from jaxgen.ranges import Positive
+from jaxgen.errors import lookup
+from jaxgen.ranges import Positive, call_with_options
 
 # about an eighth of a grey level on [-1, 1]: below it a likelihood only rewards saturation
 MIN_LOG_SCALE = -7.0

@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 
 from jaxgen import ranges
 from jaxgen.calls import Mean, local_mean
-from jaxgen.errors import InputError, call_with_options, lookup
-from jaxgen.ranges import Count, Whole
+from jaxgen.errors import InputError, lookup
+from jaxgen.ranges import Count, Whole, call_with_options
 
 Outputs = Mapping[str, Any]
 Term = Callable[[Outputs], Float[Array, "B"]]

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import optax
 
 from jaxgen import ranges
-from jaxgen.errors import InputError, call_with_options, nearest
-from jaxgen.ranges import Count, Fraction, NonNegative, Positive, Whole, one_of
+from jaxgen.errors import InputError, nearest
+from jaxgen.ranges import Count, Fraction, NonNegative, Positive, Whole, call_with_options, one_of
 
 NAMES = (
     "adabelief", "adafactor", "adam", "adamax", "adamw", "lamb", "lion", "nadam", "nadamw", "radam",

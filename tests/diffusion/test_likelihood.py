@@ -176,5 +176,5 @@ def test_wrong_input_is_named():
     with pytest.raises(InputError, match="discrete"):
         likelihood.negative_elbo(lambda x, t: (x, x), schedules.build("rectified"), x0, keys(1))
     for wrong in (1001, 0, 2.5, np.nan, "9"):
-        with pytest.raises(InputError, match="num_times must lie in"):
+        with pytest.raises(InputError, match="num_times must be"):
             likelihood.negative_elbo(lambda x, t: (x, x), LINEAR, x0, keys(1), num_times=wrong)

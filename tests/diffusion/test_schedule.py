@@ -137,11 +137,11 @@ def test_a_schedule_from_outside_is_named_by_its_place(monkeypatch):
     [
         ("cosin", {}, "did you mean cosine"),
         ("linear", {"step": 10}, "did you mean steps"),
-        *(("linear", {"steps": n}, "steps must lie in") for n in (0, -1, 2.5, np.nan, 10**12, "9")),
-        *(("linear", {"start": v}, "start must lie in") for v in (0.0, np.nan, "1", None)),
+        *(("linear", {"steps": n}, "steps must be") for n in (0, -1, 2.5, np.nan, 10**12, "9")),
+        *(("linear", {"start": v}, "start must be") for v in (0.0, np.nan, "1", None)),
         ("linear", {"end": 1e-5}, "end must lie in"),
-        ("cosine", {"offset": np.inf}, "offset must lie in"),
-        ("cosine", {"steps": 0}, "steps must lie in"),
+        ("cosine", {"offset": np.inf}, "offset must be"),
+        ("cosine", {"steps": 0}, "steps must be"),
         *(
             ("betas", {"betas": b}, "each between 0 and 1")
             for b in ((), 0.1, (0.1, 1.0), (np.nan,), "ab")

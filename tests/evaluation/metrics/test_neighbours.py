@@ -5,7 +5,7 @@ import pytest
 
 from jaxgen.errors import InputError
 from jaxgen.evaluation import metrics
-from jaxgen.evaluation.metrics import neighbours
+from jaxgen.evaluation.metrics import distances
 from tests.support import close
 
 
@@ -78,7 +78,7 @@ def four(real, generated, k):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_they_are_their_definitions(monkeypatch, kind, k, entries):
-    monkeypatch.setattr(neighbours, "_ENTRIES", entries)
+    monkeypatch.setattr(distances, "_ENTRIES", entries)
     real, generated = sets(kind)
     assert four(real, generated, k) == pytest.approx(by_definition(real, generated, k), rel=1e-12)
 
