@@ -172,9 +172,9 @@ def _exact_kth(
     margin = 2.0 * _doubt(points.squares[index], near)
     below = squared < (near - margin)[:, None]
     row, j = np.nonzero((squared <= (near + margin)[:, None]) & ~below)
-    exact = exact(points, points, index[row], j)
+    found = exact(points, points, index[row], j)
     start = np.searchsorted(row, np.arange(len(index)))
-    return exact[np.lexsort((exact, row))][start + k - below.sum(axis=1)]
+    return found[np.lexsort((found, row))][start + k - below.sum(axis=1)]
 
 
 def _inside(
