@@ -65,8 +65,8 @@ class ConditionSpec(NamedTuple):
         images = tuple(kind for kind in self.kinds if len(kind.shape) == 3)
         return ConditionSpec(images), ConditionSpec(tuple(k for k in self.kinds if k not in images))
 
-    def check(self, condition: Condition | None) -> None:
-        """Raises InputError unless `condition` holds exactly these kinds, in their shapes."""
+    def check(self, condition: Condition | None) -> Condition:
+        """`condition`, {} for None; InputError unless it holds these kinds in their shapes."""
         given = condition or {}
         for kind in self.kinds:
             if kind.name not in given:
@@ -87,6 +87,7 @@ class ConditionSpec(NamedTuple):
             if name not in self.names:
                 takes = ", ".join(self.names) or "no condition"
                 raise InputError(f"this model takes {takes}, not '{name}'")
+        return given
 
     def of(self, batch: Mapping[str, Any]) -> Condition | None:
         """The condition of a batch: its columns of these names. None for an unconditional model."""

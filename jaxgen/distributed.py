@@ -106,6 +106,7 @@ def check(flags: Flags) -> bool:
     if missing:
         several = "--coordinator=HOST:PORT --num_processes=N --process_id=I"
         raise InputError(f"{' and '.join(missing)} is missing: {several} go together")
+    assert flags.coordinator and flags.num_processes is not None and flags.process_id is not None
     match = re.fullmatch(r"([^\s:/]+|\[[0-9A-Fa-f:.%\w]+\]):(\d+)", flags.coordinator)
     if not match or not 0 < int(match[2]) < 2**16:
         raise InputError(

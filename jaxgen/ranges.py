@@ -23,6 +23,7 @@ class Section(typing.Protocol):
 
     def keys(self) -> Any: ...
     def items(self) -> Any: ...
+    def __getitem__(self, name: str, /) -> Any: ...
 
 
 class Rule(NamedTuple):
@@ -167,7 +168,9 @@ def hints(function: Callable[..., Any]) -> dict[str, Any]:
     can read.
     """
     function = getattr(function, "func", function)  # of a functools.partial
-    sources = (function, function.__init__) if isinstance(function, type) else (function,)
+    sources: tuple[Any, ...] = (function,)
+    if isinstance(function, type):
+        sources += (function.__init__,)  # type: ignore[misc]
     found: dict[str, Any] = {}
     for source in sources:
         try:

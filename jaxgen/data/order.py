@@ -76,12 +76,13 @@ def indices(
     Returns: (int32 [count], the position after, of the kind that was given). A finished epoch is
       reported as the start of the next, so that equal places have equal positions.
     """
+    after: Any
     on_host = all(isinstance(part, int | np.generic | np.ndarray) for part in position)
     if on_host:
         xp, (epoch, offset) = np, position
         after = advance(position, count, size)
     else:
-        import jax.numpy as xp
+        import jax.numpy as xp  # type: ignore[no-redef]
 
         epoch, offset = (part.astype(np.uint32) for part in position)
         last = offset + np.uint32(count)

@@ -137,6 +137,7 @@ def _uniform(steps: int) -> Float64[np.ndarray, "steps"]:
 
 
 def _total(schedule: Schedule, steps: int) -> int:
+    assert schedule.steps
     if steps > schedule.steps:
         raise InputError(
             f"a grid of {steps} steps is longer than the {schedule.steps} steps of "

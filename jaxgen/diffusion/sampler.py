@@ -77,5 +77,5 @@ def _rows(solver: Solver, schedule: Schedule, grid: np.ndarray) -> Now:
     columns = (grid[:-1], grid[1:], last, solver.coefficients(schedule, grid))
     return jax.tree.map(
         lambda c: jnp.asarray(c, jnp.float32 if np.asarray(c).dtype == np.float64 else None),
-        Now(np.arange(len(grid) - 1), *columns),
+        (np.arange(len(grid) - 1), *columns),
     )

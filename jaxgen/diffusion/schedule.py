@@ -214,17 +214,16 @@ def _interpolate(log_alpha_bar: Float64[np.ndarray, "T+1"], time: Time) -> Any:
     """log alpha_bar, linear in time between the steps; on a last interval that ends in -inf, alpha
     itself is linear.
     """
-    xp, time = namespace(time)
+    xp, at = namespace(time)
     steps = len(log_alpha_bar) - 1
     slopes = np.append(log_alpha_bar[1:-1], log_alpha_bar[-1]) - log_alpha_bar[:-1]
     ends_in_zero = np.isinf(slopes[-1])
     slopes = np.where(np.isinf(slopes), 0.0, slopes)
-    position = time * steps
+    position = at * steps
     index = xp.clip(xp.floor(position), 0, steps - 1).astype(np.int32)
     fraction = position - index
     value = (
-        xp.asarray(log_alpha_bar, time.dtype)[index]
-        + fraction * xp.asarray(slopes, time.dtype)[index]
+        xp.asarray(log_alpha_bar, at.dtype)[index] + fraction * xp.asarray(slopes, at.dtype)[index]
     )
     if ends_in_zero:
         with np.errstate(divide="ignore"):

@@ -18,7 +18,7 @@ def log_probability(model: Artefact, source: data.Table) -> dict[str, Any] | Non
     count, options = spec.log_prob_images, dict(spec.log_prob)
     if family.log_prob is None or not count:
         return None
-    kinds = {}
+    kinds: dict[str, Any] = {}
 
     def nats(batch, keys):
         result = family.log_prob(model.variables, batch, keys, **options)

@@ -23,7 +23,7 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": float(np.mean(values)), "std": deviation(values), "values": values}
 
 
-def deviation(values: Sequence[float], ddof: int = 1) -> float:
+def deviation(values: Sequence[float] | np.ndarray, ddof: int = 1) -> float:
     """Standard deviation, 0 for one value, NaN where a value is infinite."""
     with np.errstate(invalid="ignore"):
         return float(np.std(values, ddof=ddof)) if len(values) > 1 else 0.0

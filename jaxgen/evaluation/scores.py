@@ -72,9 +72,10 @@ def _kernel(pair: Pair) -> float:
 
 
 def _shares(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(
+    real, generated = (
         metrics.class_shares(p.argmax(axis=1), p.shape[1]) for p in (pair.real, pair.generated)
     )
+    return real, generated
 
 
 def _frechet(pair: Pair) -> float:

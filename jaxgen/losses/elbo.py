@@ -52,7 +52,12 @@ def kl(free_bits: NonNegative = 0.0):
     """KL of the posterior to the standard normal prior, in nats. Needs `posterior` = (mean,
     log-variance).
     """
-    return lambda outputs: gaussian_kl(*outputs["posterior"], free_bits=free_bits)
+
+    def term(outputs):
+        mean, log_variance = outputs["posterior"]
+        return gaussian_kl(mean, log_variance, free_bits)
+
+    return term
 
 
 def importance_weighted(num_samples: Count = 5):

@@ -109,7 +109,7 @@ def bernoulli(binarization: Literal["dynamic", "threshold", "none"] = "dynamic")
     )
 
 
-def _mean_and_log_scale(outputs):
+def _mean_and_log_scale(outputs: Array) -> tuple[Array, Array]:
     mean, log_scale = jnp.split(outputs, 2, axis=-1)
     return mean, log_scale
 
@@ -125,7 +125,7 @@ def gaussian(
     meaningful."""
     learned = scale in ("global", "pixel")
 
-    def split(outputs):
+    def split(outputs: Array) -> tuple[Array, Array]:
         mean, log_scale = (
             _mean_and_log_scale(outputs) if learned else (outputs, jnp.log(jnp.float32(scale)))
         )

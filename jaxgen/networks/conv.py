@@ -192,8 +192,8 @@ class ConvCritic(nn.Module):
         halvings(image.shape[1:3], len(self.channels) - 1, "conv_critic")
         act = activation(self.activation)
         image, rest, condition = with_images(image, self.conditions, condition)
-        conv = partial(SpectralConv, train=call.train) if self.spectral_norm else Conv
-        conv = partial(conv, dtype=self.dtype)
+        kind = partial(SpectralConv, train=call.train) if self.spectral_norm else Conv
+        conv = partial(kind, dtype=self.dtype)
         dense = partial(SpectralDense, train=call.train) if self.spectral_norm else nn.Dense
 
         h = conv(self.channels[0], (3, 3), name="in")(image)

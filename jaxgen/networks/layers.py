@@ -16,7 +16,7 @@ from jaxgen.conditions import UNCONDITIONAL, Condition, ConditionSpec
 from jaxgen.errors import InputError, nearest
 from jaxgen.networks import ops
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
     "relu": nn.relu,
     "gelu": nn.gelu,
@@ -49,10 +49,10 @@ class Embedded(nn.Module):
 
     @nn.compact
     def __call__(self, condition: Condition | None) -> Float[Array, "B F"] | None:
-        self.conditions.check(condition)
+        given = self.conditions.check(condition)
         vectors = []
         for kind in self.conditions.kinds:
-            x = condition[kind.name]
+            x = given[kind.name]
             if kind.classes:
                 rows = nn.Embed(kind.classes + 1, self.features, dtype=self.dtype, name=kind.name)
                 vectors.append(rows(x))
@@ -67,17 +67,17 @@ def with_images(
 ) -> tuple[Float[Array, "B H W C+K"], ConditionSpec, Condition | None]:
     """(`x` with the condition's images as further channels, brought to its size, and the rest of
     the condition for `Embedded`)."""
-    conditions.check(condition)
+    given = conditions.check(condition)
     images, rest = conditions.split()
     if not images:
         return x, conditions, condition
     size = x.shape[1:3]
     channels = [
-        jax.image.resize(condition[n], (x.shape[0], *size, condition[n].shape[-1]), "nearest")
+        jax.image.resize(given[n], (x.shape[0], *size, given[n].shape[-1]), "nearest")
         for n in images.names
     ]
     x = jnp.concatenate([x, *(c.astype(x.dtype) for c in channels)], -1)
-    return x, rest, {name: condition[name] for name in rest.names}
+    return x, rest, {name: given[name] for name in rest.names}
 
 
 def halvings(size: tuple[int, ...], count: int, where: str) -> tuple[int, ...]:
@@ -201,7 +201,7 @@ def rematerialise(block: type[nn.Module], remat: bool | str) -> type[nn.Module]:
     """`block` whose backward pass recomputes its activations: none (False), all of them ("full" or
     True), or what lies between matrix products and convolutions ("dots"). InputError for another
     name."""
-    name = {False: "none", True: "full"}.get(remat, remat)
+    name = ("full" if remat else "none") if isinstance(remat, bool) else remat
     if name not in REMAT:
         raise InputError(f"unknown remat '{remat}': {nearest(str(remat), REMAT)}")
     return block if name == "none" else nn.remat(block, policy=REMAT[name])

@@ -49,7 +49,7 @@ def load(path: str, layer: int) -> dict[str, Float[np.ndarray, "..."]]:
     / sqrt(v + 0.001), b' = b - m g / sqrt(v + 0.001). Raises InputError for a file that is missing,
     unreadable, or without this layer."""
     stored = _read(path)
-    given = {}
+    given: dict[str, np.ndarray] = {}
     for key, value in stored.items():
         name, _, kind = key.rpartition(".")
         if kind == "weight" and name.endswith(".conv"):

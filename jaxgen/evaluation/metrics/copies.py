@@ -124,7 +124,7 @@ def _both_sides(generated, train, held_out) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ratio_of_medians(near: np.ndarray, far: np.ndarray) -> float:
-    near, far = float(np.median(near)), float(np.median(far))
-    if far == 0.0:
-        return 1.0 if near == 0.0 else float("inf")
-    return near / far
+    nearest, farthest = float(np.median(near)), float(np.median(far))
+    if farthest == 0.0:
+        return 1.0 if nearest == 0.0 else float("inf")
+    return nearest / farthest

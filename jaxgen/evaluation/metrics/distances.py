@@ -58,14 +58,14 @@ def nearest(queries: np.ndarray, points: np.ndarray, k: int) -> Float[np.ndarray
     differences measure them.
     """
     center = points.mean(axis=0, dtype=np.float64)
-    queries, points = points_around(queries, center), points_around(points, center)
-    nearest = np.empty((len(queries.rows), k))
-    for rows, squared in squared_distances(queries, points):
+    a, b = points_around(queries, center), points_around(points, center)
+    found = np.empty((len(queries), k))
+    for rows, squared in squared_distances(a, b):
         for j in range(k):
             index = squared.argmin(axis=1)
-            nearest[rows, j] = np.linalg.norm(queries.rows[rows] - points.rows[index], axis=1)
+            found[rows, j] = np.linalg.norm(a.rows[rows] - b.rows[index], axis=1)
             squared[np.arange(len(index)), index] = np.inf
-    return np.sort(nearest, axis=1)
+    return np.sort(found, axis=1)
 
 
 def digests(rows: np.ndarray) -> Iterator[bytes]:

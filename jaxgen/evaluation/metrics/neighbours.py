@@ -104,9 +104,8 @@ def _balls(real, generated, *, k_precision: int | None = None, k_density: int | 
     center = real.mean(axis=0, dtype=np.float64)
     real, generated = (points_around(real, center), points_around(generated, center))
     around_real = dict(zip(wanted, _neighbour_balls(real, wanted)))
-    around_generated = (
-        _neighbour_balls(generated, [k_precision])[0] if k_precision is not None else None
-    )
+    if k_precision is not None:
+        (around_generated,) = _neighbour_balls(generated, [k_precision])
     precise, recalled, hits = 0, np.zeros(len(real.rows), bool), np.zeros(len(real.rows), int)
     for rows, squared in squared_distances(generated, real):
         if k_precision is not None:
@@ -136,7 +135,8 @@ def nearest_distance(
     """Euclidean distance of each query to its nearest point; exactly 0 for a copy. InputError: as
     `precision_recall`.
     """
-    return nearest(*common.check_pair(queries, points, names=("queries", "points")), 1)[:, 0]
+    queries, points = common.check_pair(queries, points, names=("queries", "points"))
+    return nearest(queries, points, 1)[:, 0]
 
 
 def _neighbour_balls(points: Points, ks: list[int]) -> list[_Balls]:
