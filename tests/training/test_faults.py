@@ -19,7 +19,7 @@ from jaxgen import cli, data
 from jaxgen import config as config_lib
 from jaxgen.data import order
 from jaxgen.errors import InputError
-from jaxgen.losses import elbo
+from jaxgen.losses import objective
 from jaxgen.training import checkpoint, lock, logging, loop
 
 TRAIN = """
@@ -116,7 +116,7 @@ def test_nan_in_one_example_of_one_batch(tiny, tmp_path, monkeypatch):
             jnp.all(jnp.abs(outputs["real"] - image) < 1e-3, axis=(1, 2, 3)), jnp.nan, 0.0
         )
 
-    monkeypatch.setitem(elbo.TERMS, "poisoned", poisoned)
+    monkeypatch.setitem(objective.TERMS, "poisoned", poisoned)
     config.players.model.terms = {**config.players.model.terms.to_dict(), "poisoned": {}}
     config.train.update(log_every=100, steps=20)
     config.checkpoint.every = 4
