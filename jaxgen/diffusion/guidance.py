@@ -17,7 +17,7 @@ from jaxgen.ranges import check_number
 
 def classifier_free(
     network: Callable[[Array, Array, Any], Array],
-    condition: PyTree[Array, "N ..."],
+    condition: PyTree[Array],
     null: PyTree,
     weight: float | Float[Array, ""],
     interval: tuple[float, float] | None = None,

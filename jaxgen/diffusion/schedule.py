@@ -197,8 +197,8 @@ SCHEDULES = {
 
 
 def _with_zero_terminal_snr(
-    name: str, log_alpha_bar: Float64[np.ndarray, "T+1"]
-) -> Float64[np.ndarray, "T+1"]:
+    name: str, log_alpha_bar: Float64[np.ndarray, "knots"]
+) -> Float64[np.ndarray, "knots"]:
     """Lin et al. 2024, Algorithm 1: shift and scale sqrt(alpha_bar) so that the last is 0 and the
     first is kept.
     """
@@ -210,7 +210,7 @@ def _with_zero_terminal_snr(
         return np.append(0.0, 2 * np.log(alpha))
 
 
-def _interpolate(log_alpha_bar: Float64[np.ndarray, "T+1"], time: Time) -> Any:
+def _interpolate(log_alpha_bar: Float64[np.ndarray, "knots"], time: Time) -> Any:
     """log alpha_bar, linear in time between the steps; on a last interval that ends in -inf, alpha
     itself is linear.
     """

@@ -44,7 +44,7 @@ class Conv(nn.Module):
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H' W' O"]:
+    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B high wide O"]:
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         x = x.astype(self.dtype)

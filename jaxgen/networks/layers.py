@@ -64,7 +64,7 @@ class Embedded(nn.Module):
 
 def with_images(
     x: Float[Array, "B H W C"], conditions: ConditionSpec, condition: Condition | None
-) -> tuple[Float[Array, "B H W C+K"], ConditionSpec, Condition | None]:
+) -> tuple[Float[Array, "B H W K"], ConditionSpec, Condition | None]:
     """(`x` with the condition's images as further channels, brought to its size, and the rest of
     the condition for `Embedded`)."""
     given = conditions.check(condition)
@@ -90,9 +90,7 @@ def halvings(size: tuple[int, ...], count: int, where: str) -> tuple[int, ...]:
     return tuple(side // 2**count for side in size)
 
 
-def to_patches(
-    x: Float[Array, "B H W C"], patch: int, where: str
-) -> Float[Array, "B H/p W/p p*p*C"]:
+def to_patches(x: Float[Array, "B H W C"], patch: int, where: str) -> Float[Array, "B h w P"]:
     """Each `patch` x `patch` square of pixels as one place with all their channels (space to
     depth).
     """
@@ -105,7 +103,7 @@ def to_patches(
     return x.reshape(batch, height // patch, width // patch, patch * patch * channels)
 
 
-def from_patches(h: Float[Array, "B h w p*p*C"], patch: int) -> Float[Array, "B h*p w*p C"]:
+def from_patches(h: Float[Array, "B h w P"], patch: int) -> Float[Array, "B H W C"]:
     """The inverse of `to_patches`."""
     batch, rows, columns, _ = h.shape
     h = h.reshape(batch, rows, columns, patch, patch, -1).transpose(0, 1, 3, 2, 4, 5)
@@ -240,7 +238,7 @@ class TimeEmbedding(nn.Module):
         return embedding if rest is None else embedding + rest
 
 
-def average_pool(x: Float[Array, "B 2*H 2*W C"]) -> Float[Array, "B H W C"]:
+def average_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B H//2 W//2 C"]:
     """Mean of each 2x2 square."""
     batch, height, width, channels = x.shape
     return jnp.mean(x.reshape(batch, height // 2, 2, width // 2, 2, channels), (2, 4))

@@ -186,7 +186,7 @@ def test_spectral_vector_moves_only_in_training_and_when_mutable():
 
 
 def test_patches_are_squares_of_neighbours_and_come_back():
-    image = jnp.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
+    image = jnp.arange(2.0 * 4 * 6 * 3).reshape(2, 4, 6, 3)
     patches = to_patches(image, 2, "test")
     assert patches.shape == (2, 2, 3, 12)
     np.testing.assert_array_equal(patches[1, 1, 2], image[1, 2:4, 4:6].reshape(-1))
@@ -211,7 +211,9 @@ def test_flash_attention_is_chosen_where_cudnn_takes_it(monkeypatch, size, dtype
     seen = []
     monkeypatch.setattr(layers, "_has_flash_attention", lambda: True)
     monkeypatch.setattr(
-        jax.nn, "dot_product_attention", lambda *args, implementation: seen.append(implementation)
+        jax.nn,
+        "dot_product_attention",
+        lambda query, *args, implementation: seen.append(implementation) or query,
     )
     attention(*[jnp.zeros((1, 2, 1, size), dtype)] * 3)
     assert seen == [chosen]
