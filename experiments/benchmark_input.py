@@ -70,7 +70,7 @@ def on_device(calls: int) -> dict[str, Callable[[], float]]:
     settings = config.load(
         CONFIG, {"data.source": "synthetic", "data.train": "train", "train.batch_size": BATCH}
     )
-    source = training.load_source(settings, "train")
+    source = data.from_config(settings, "train").everything()
     arrays = jax.device_put(source.arrays)
     size = len(source.images)
     _, step = training.create(settings, families.build(settings))

@@ -229,7 +229,7 @@ def test_labels_are_dropped_at_their_rate_in_training_only():
             "condition_dropout > 0",
         ),
         (lambda: model()[0].sample(model()[1], keys(2), steps=21), "longer than the 20 steps"),
-        (lambda: model()[0].sample(model()[1], keys(2), steps=2, eta=2.0), "eta must lie"),
+        (lambda: model()[0].sample(model()[1], keys(2), steps=2, eta=2.0), "eta must be"),
         (lambda: model(prediction="noize"), "did you mean noise"),
         (lambda: model(condition_dropout=1.0), "condition_dropout"),
         (lambda: model(schedule="liner"), "did you mean linear"),
