@@ -73,7 +73,7 @@ def _no_cache() -> Iterator[None]:
     """Compilation without the persistent cache, so that its time is that of compiling."""
     from jax.experimental.compilation_cache import compilation_cache
 
-    enabled = jax.config.read("jax_enable_compilation_cache")
+    enabled = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()  # else a decision made earlier would stand
     try:

@@ -139,7 +139,7 @@ def test_a_schedule_from_outside_is_named_by_its_place(monkeypatch):
         ("linear", {"step": 10}, "did you mean steps"),
         *(("linear", {"steps": n}, "steps must be") for n in (0, -1, 2.5, np.nan, 10**12, "9")),
         *(("linear", {"start": v}, "start must be") for v in (0.0, np.nan, "1", None)),
-        ("linear", {"end": 1e-5}, "end must lie in"),
+        ("linear", {"end": 1e-5}, "start <= end"),
         ("cosine", {"offset": np.inf}, "offset must be"),
         ("cosine", {"steps": 0}, "steps must be"),
         *(
