@@ -38,6 +38,7 @@ def a_state(step: int) -> TrainState:
         key=np.array([7, 2**32 - 1], np.uint32),
         params=params,
         state={"net": {}},
+        frozen={},
         opt_state={"player": jax.tree.map(np.asarray, optax.adam(1e-3).init(params))},
         ema={},
         position=np.array([step, 3], np.int32),
