@@ -38,7 +38,6 @@ def a_state(step: int) -> TrainState:
         key=np.array([7, 2**32 - 1], np.uint32),
         params=params,
         state={"net": {}},
-        frozen={},
         opt_state={"player": jax.tree.map(np.asarray, optax.adam(1e-3).init(params))},
         ema={},
         position=np.array([step, 3], np.int32),
@@ -214,8 +213,11 @@ def test_all_are_damaged(damaged, capfd):
     ) as error:
         restore(damaged)
     assert "\n" not in str(error.value)
-    # nothing is moved where nothing can be read
-    assert checkpoint.steps_in(damaged / "checkpoints") == [1, 2, 3]
+    assert checkpoint.steps_in(damaged / "checkpoints") == [
+        1,
+        2,
+        3,
+    ]  # nothing is moved where nothing can be read
     assert capfd.readouterr().err == ""
 
 
