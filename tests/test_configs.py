@@ -29,9 +29,8 @@ SMOKE = [path if path in QUICK else pytest.param(path, marks=pytest.mark.slow) f
 
 @pytest.mark.parametrize("path", SMOKE)
 def test_smoke(path, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        jax, "devices", lambda: jax.local_devices()[:1]
-    )  # compiled faster; for several see test_parallel
+    # compiled faster; for several see test_parallel
+    monkeypatch.setattr(jax, "devices", lambda: jax.local_devices()[:1])
     config = config_lib.load(f"{ROOT / path}:smoke")
     config.train.steps = 2
     result = training.train(config, str(tmp_path), progress=False, report=lambda text: None)

@@ -83,10 +83,8 @@ def test_a_lock_is_let_go(tmp_path):
     with lock.hold(str(tmp_path)):
         with pytest.raises(InputError, match=f"process {os.getpid()} on"), lock.hold(str(tmp_path)):
             pass
-        with (
-            pytest.raises(InputError),
-            lock.hold(str(tmp_path)),
-        ):  # the one that was refused has changed nothing
+        # the one that was refused has changed nothing
+        with pytest.raises(InputError), lock.hold(str(tmp_path)):
             pass
     with lock.hold(str(tmp_path)):
         pass
@@ -107,7 +105,7 @@ def test_file_systems_without_locks(tmp_path, monkeypatch, number):
 
 
 def test_nan_in_one_example_of_one_batch(tiny, tmp_path, monkeypatch):
-    """Though it leaves all parameters finite, and falls into the middle of a call of several steps."""
+    """It leaves all parameters finite and falls into the middle of a call of several steps."""
     config, at = tiny("vae"), 5
     source = data.from_config(config, "train").everything()
     chosen, _ = order.indices(np.zeros(2, np.int32), (at + 1) * 16, len(source.images), config.seed)
@@ -148,9 +146,9 @@ def command(tiny, tmp_path):
 
 
 def test_a_full_disk_asks_for_another_try(command, tmp_path, monkeypatch, capsys):
-    full = lambda path, mode="r", *rest, **keywords: open(
-        "/dev/full" if mode == "a" else path, mode, *rest, **keywords
-    )  # noqa: E731
+    def full(path, mode="r", *rest, **keywords):
+        return open("/dev/full" if mode == "a" else path, mode, *rest, **keywords)
+
     with monkeypatch.context() as patch:
         patch.setattr(logging, "open", full, raising=False)
         assert cli.main(command) == os.EX_TEMPFAIL == 75
