@@ -48,9 +48,14 @@ def diffusion(size: int, channels: int, batch: int, **overrides: Any) -> dict[st
     warm-up, flips) switched off.
     """
     return {
-        "data.source": "synthetic", "data.image_shape": (size, size, channels), "data.flip": False,
-        "train.batch_size": batch, "players.denoiser.optimizer.clip": 0.0, "players.denoiser.optimizer.warmup": 0, **overrides,
-    }  # fmt: skip
+        "data.source": "synthetic",
+        "data.image_shape": (size, size, channels),
+        "data.flip": False,
+        "train.batch_size": batch,
+        "players.denoiser.optimizer.clip": 0.0,
+        "players.denoiser.optimizer.warmup": 0,
+        **overrides,
+    }
 
 
 DDPM, BF16 = "cifar10/ddpm.py", {"precision.compute": "bfloat16"}
@@ -128,7 +133,7 @@ def largest_difference(name: str) -> Callable[[], float]:
     import benchmark_peers as peers
     import torch
 
-    from jaxgen import networks
+    from jaxgen import conditions, networks
 
     settings, draw = settings_of(name), np.random.default_rng(0)
     image = draw.normal(size=(2, *settings.data.image_shape)).astype(np.float32)
@@ -139,17 +144,17 @@ def largest_difference(name: str) -> Callable[[], float]:
             return (image,)
         if network == "decoder":
             return (draw.normal(size=(2, settings.model.latent)).astype(np.float32),)
-        return (image, time_, label) if classes(settings) else (image, time_)
+        return (image, time_, {"label": label}) if classes(settings) else (image, time_)
 
     def module(network):
         options = settings.model[network].to_dict()
         if network == "encoder":
             options["outputs"] = 2 * settings.model.latent
         if network == "decoder":
-            options["image_shape"] = settings.data.image_shape
-        return networks.build(
-            **options, **({"num_classes": classes(settings)} if network == "denoiser" else {})
-        )
+            options["shape"] = settings.data.image_shape
+        if network == "denoiser":
+            options["conditions"] = conditions.from_config(settings)
+        return networks.build(**options)
 
     def random(leaf):
         fan_in = leaf.size // leaf.shape[-1] if leaf.ndim > 1 else 100
@@ -162,6 +167,8 @@ def largest_difference(name: str) -> Callable[[], float]:
         peers.load(theirs.eval(), params)
         if network == "encoder":
             args = (image.reshape(2, -1),)
+        if network == "denoiser" and classes(settings):
+            args = (image, time_, label)
         with torch.no_grad():
             found = theirs(*map(torch.from_numpy, args)).numpy().reshape(expected.shape)
         return float(np.abs(found - expected).max() / np.abs(expected).max())
@@ -205,9 +212,13 @@ def theirs(name: str, compiled: bool, device: str) -> Callable[[int], float]:
     settings = settings_of(name)
     (player,) = settings.players.values()
     step, finish = peers.trainer(
-        peer(settings)[0], learning_rate=player.optimizer.learning_rate, ema=settings.ema.rates[0], compiled=compiled,
-        half=settings.precision.compute == "bfloat16", device=device,
-    )  # fmt: skip
+        peer(settings)[0],
+        learning_rate=player.optimizer.learning_rate,
+        ema=settings.ema.rates[0],
+        compiled=compiled,
+        half=settings.precision.compute == "bfloat16",
+        device=device,
+    )
     return per_second(settings, step, finish)
 
 
@@ -217,22 +228,22 @@ def sampler(name: str, bare: bool) -> Callable[[int], float]:
     """
     import jax
 
-    from jaxgen import families, networks
+    from jaxgen import conditions, families, networks
 
     settings = settings_of(name)
     family, shape, batch = families.build(settings), tuple(settings.data.image_shape), 16
-    label = np.zeros(batch, np.int32) if classes(settings) else None
-    images = {"image": np.zeros((1, *shape), np.float32), "label": np.zeros(1, np.int32)}
-    variables = jax.jit(family.init)(jax.random.key(0), images)
+    condition = {"label": np.zeros(batch, np.int32)} if classes(settings) else None
+    examples = {"x": np.zeros((1, *shape), np.float32), "label": np.zeros(1, np.int32)}
+    variables = jax.jit(family.init)(jax.random.key(0), examples)
     keys = jax.random.split(jax.random.key(1), batch)
     options = settings.model.denoiser.to_dict()
     network = networks.build(
-        **options, num_classes=classes(settings), dtype=settings.precision.compute
+        **options, conditions=conditions.from_config(settings), dtype=settings.precision.compute
     )
-    whole = jax.jit(lambda v, keys: family.sample(v, keys, label, steps=SAMPLER_STEPS, eta=0.0))
+    whole = jax.jit(lambda v, keys: family.sample(v, keys, condition, steps=SAMPLER_STEPS, eta=0.0))
     single = jax.jit(
         lambda v, x: network.apply(
-            {"params": v["params"]["denoiser"]}, x, np.full(batch, 0.5, np.float32), label
+            {"params": v["params"]["denoiser"]}, x, np.full(batch, 0.5, np.float32), condition
         )
     )
 
@@ -332,9 +343,8 @@ def main(arguments=None) -> None:
         raise SystemExit(
             "PyTorch is missing: pip install torch --index-url https://download.pytorch.org/whl/cpu"
         )
-    os.environ.setdefault(
-        "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
-    )  # the sides share a GPU's memory
+    # the sides share a GPU's memory
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     gpu = have_gpu()
     chosen = [n for n, w in WORKLOADS.items() if options.only in ("", n) and (gpu or not w.gpu)]
     if not chosen:

@@ -151,11 +151,17 @@ def main(arguments=None) -> None:
     common.write(
         options.out,
         common.record(
-            __doc__, torch=importlib.metadata.version("torch"), batch=BATCH, images_per_repeat=batches * BATCH,
-            images_per_second=speeds, ratio=ratio, ratio_to_channels_last=to_channels_last,
-            largest_difference=difference, target=0.9,
+            __doc__,
+            torch=importlib.metadata.version("torch"),
+            batch=BATCH,
+            images_per_repeat=batches * BATCH,
+            images_per_second=speeds,
+            ratio=ratio,
+            ratio_to_channels_last=to_channels_last,
+            largest_difference=difference,
+            target=0.9,
         ),
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def on_device(calls: int) -> dict[str, Callable[[], float]]:
     settings = config.load(
         CONFIG, {"data.source": "synthetic", "data.train": "train", "train.batch_size": BATCH}
     )
-    source = training.load_source(settings, "train")
+    source = data.from_config(settings, "train").everything()
     arrays = jax.device_put(source.arrays)
     size = len(source.images)
     _, step = training.create(settings, families.build(settings))
@@ -118,11 +118,14 @@ def main(arguments=None) -> None:
     sides = {
         f"{records.name.split()[0]}, {label}": (records, workers)
         for records, label, workers in [
-            (pictures, "threads", 0), (pictures, "1 worker", 1), (pictures, "2 workers", 2), (noise, "1 worker", 1),
+            (pictures, "threads", 0),
+            (pictures, "1 worker", 1),
+            (pictures, "2 workers", 2),
+            (noise, "1 worker", 1),
             (noise, "threads", 0),
         ]
         if not options.smoke or not workers
-    }  # fmt: skip
+    }
     sides = {side: streamed(*what, batches, per_core, side) for side, what in sides.items()}
     measured = common.interleave(sides, repeats)
     common.show("images/s", measured)

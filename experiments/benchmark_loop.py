@@ -24,7 +24,7 @@ import benchmark_common as common
 import jax
 import numpy as np
 
-from jaxgen import config, families, training
+from jaxgen import config, data, families, training
 from jaxgen.training import logging
 
 CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs")
@@ -70,7 +70,7 @@ def by_hand(settings):
     """A function that runs the bare loop: steps per second, compilation and the first steps left
     out.
     """
-    source = training.load_source(settings, "train")
+    source = data.from_config(settings, "train").everything()
     state, step = training.create(settings, families.build(settings))
     rng, size, every = np.random.default_rng(0), settings.train.batch_size, settings.train.log_every
 

@@ -71,14 +71,23 @@ def main(arguments=None) -> None:
         with common.in_process(prepared, names, rows, columns) as run:
             wall, processor, memory = zip(*[run() for _ in range(repeats)])
         results[what] = {
-            "rows": rows, "columns": columns, "seconds": wall, "median": statistics.median(wall), "target": most_seconds,
-            "processor_seconds": processor, "peak_gib": memory[-1], "peak_target": most_memory,
-        }  # fmt: skip
+            "rows": rows,
+            "columns": columns,
+            "seconds": wall,
+            "median": statistics.median(wall),
+            "target": most_seconds,
+            "processor_seconds": processor,
+            "peak_gib": memory[-1],
+            "peak_target": most_memory,
+        }
         seconds[what] = wall
         limit = f", target <= {most_memory:g} GiB" if most_memory else ""
-        print(f"{what}: {rows} x {columns}: median {statistics.median(wall):.2f} s, target <= "
-              f"{most_seconds:g} s; "
-              f"processor {statistics.median(processor):.2f} s; peak {memory[-1]:.2f} GiB{limit}", flush=True)  # fmt: skip
+        print(
+            f"{what}: {rows} x {columns}: median {statistics.median(wall):.2f} s, target <= "
+            f"{most_seconds:g} s; "
+            f"processor {statistics.median(processor):.2f} s; peak {memory[-1]:.2f} GiB{limit}",
+            flush=True,
+        )
     common.show("s", seconds)
     libraries = {name: importlib.metadata.version(name) for name in ("numpy", "scipy")}
     common.write(

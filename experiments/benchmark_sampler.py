@@ -116,9 +116,14 @@ def measure(repeats: int, calls: int, compilations: int) -> dict:
     finally:
         jax.config.update("jax_enable_compilation_cache", persistent)
     return common.record(
-        __doc__, seconds=running, ratio=common.compare(running, "jaxgen", "bare lax.scan"), target=2.0,
-        compile_seconds=compiling, compile_median=statistics.median(compiling["jaxgen"]), compile_target=0.5,
-    )  # fmt: skip
+        __doc__,
+        seconds=running,
+        ratio=common.compare(running, "jaxgen", "bare lax.scan"),
+        target=2.0,
+        compile_seconds=compiling,
+        compile_median=statistics.median(compiling["jaxgen"]),
+        compile_target=0.5,
+    )
 
 
 def main(arguments=None) -> None:

@@ -27,9 +27,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault(
-    "OPENBLAS_NUM_THREADS", "1"
-)  # before numpy: its threads would not live through a fork
+# before numpy: its threads would not live through a fork
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import benchmark_common as common
 
@@ -42,24 +41,39 @@ COMMON = (
     f"checkpoint.every={EVERY}", f"checkpoint.keep={KEEP}", "ema.rates=(0.9,0.99)",
 )  # fmt: skip
 SYSTEMS = {
-    "VAE": ("vae", ("train.eval_every=20", "model.encoder.hidden=(64,)", "model.decoder.hidden=(64,)")),
-    "GAN": ("gan", ("players.critic.updates=2", "model.critic.spectral_norm=True", "conditional=True",
-                    "model.critic.hidden=(64,)", "model.generator.hidden=(64,)")),
-    "VAE-GAN": ("vae_gan", ("model.encoder.hidden=(64,)", "model.decoder.hidden=(64,)", "model.critic.hidden=(64,64)")),
-    "diffusion": ("ddpm", ("train.eval_every=0", "conditional=True", "sample.options.steps=3",
-                           "model.denoiser.width=64", "model.denoiser.depth=1")),
-}  # fmt: skip
+    "VAE": (
+        "vae",
+        ("train.eval_every=20", "model.encoder.hidden=(64,)", "model.decoder.hidden=(64,)"),
+    ),
+    "GAN": (
+        "gan",
+        (
+            "players.critic.updates=2",
+            "model.critic.spectral_norm=True",
+            "conditional=True",
+            "model.critic.hidden=(64,)",
+            "model.generator.hidden=(64,)",
+        ),
+    ),
+    "VAE-GAN": (
+        "vae_gan",
+        ("model.encoder.hidden=(64,)", "model.decoder.hidden=(64,)", "model.critic.hidden=(64,64)"),
+    ),
+    "diffusion": (
+        "ddpm",
+        (
+            "train.eval_every=0",
+            "conditional=True",
+            "sample.options.steps=3",
+            "model.denoiser.width=64",
+            "model.denoiser.depth=1",
+        ),
+    ),
+}
 # where a kill is aimed, how often, and the longest wait (seconds) once the run has got there
 AIMS = {"start": (0.2, 2.0), "compile": (0.1, 0.5), "train": (0.3, 0.5), "save": (0.4, 0.2)}
-SAVES = (
-    0,
-    0,
-    1,
-    1,
-    2,
-    3,
-    5,
-)  # how many checkpoints a process may complete before it is killed in training or saving
+# how many checkpoints a process may complete before it is killed in training or saving
+SAVES = (0, 0, 1, 1, 2, 3, 5)
 
 
 def command(name: str, workdir: Path, more: tuple[str, ...] = ()) -> list[str]:
@@ -310,9 +324,16 @@ def table(runs: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
     for run in runs:
         row = counts[run["system"]]
         row.update(each["phase"] for each in run["kills"])
-        row.update({"kills": len(run["kills"]), "damaged": sum(each["damage"] is not None for each in run["kills"]),
-                    "resumed": run["resumed"], "refused": run["refused"], "runs": 1,
-                    "failures": bool(run["failure"])})  # fmt: skip
+        row.update(
+            {
+                "kills": len(run["kills"]),
+                "damaged": sum(each["damage"] is not None for each in run["kills"]),
+                "resumed": run["resumed"],
+                "refused": run["refused"],
+                "runs": 1,
+                "failures": bool(run["failure"]),
+            }
+        )
     columns = (
         "start",
         "compile",

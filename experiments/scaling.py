@@ -44,7 +44,8 @@ BYTES = {
     "f64": 8,
 }
 COLLECTIVE = re.compile(
-    r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(.*?replica_groups=(mesh\[.*?\}|\S+)"
+    r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
+    r"(?:-start)?\(.*?replica_groups=(mesh\[.*?\}|\S+)"
 )
 ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
 
@@ -60,13 +61,8 @@ MODELS = {
     "DDPM U-Net, CIFAR-10": ("configs/cifar10/ddpm.py", 16, {}),
     "DiT-XL/2, 32x32x4 latents": ("configs/cifar10/dit.py", 16, LATENTS),
 }
-MESHES = (
-    (64, 1),
-    (64, 64),
-    (256, 1),
-    (256, 64),
-    (256, 256),
-)  # chips, and how many of them share one state
+# chips, and how many of them share one state
+MESHES = ((64, 1), (64, 64), (256, 1), (256, 64), (256, 256))
 TPU_MESHES = ((64, 1), (64, 64), (256, 64))
 SMOKE = ((4, 1), (4, 4))
 SLICES = {4: "v5e:2x2", 64: "v5e:8x8", 256: "v5e:16x16"}
@@ -147,8 +143,12 @@ def compiler(chips: int, tpu: bool):
 
 def tpu_compiler(name: str):
     """The same for the chips of a TPU slice."""
-    os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost",
-                   "TPU_ACCELERATOR_TYPE": "v5litepod-1"}  # fmt: skip
+    os.environ |= {
+        "JAX_PLATFORMS": "cpu",
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "TPU_ACCELERATOR_TYPE": "v5litepod-1",
+    }
     import jax
     from jax.experimental import topologies
 

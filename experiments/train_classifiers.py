@@ -41,10 +41,8 @@ from jaxgen import data
 from jaxgen.evaluation.features import classifier
 
 SEED, MOMENTUM, EPSILON = 0, 0.9, 1e-5
-WHITENED, FOLDED = (
-    5000,
-    4000,
-)  # training images for the stem's directions, and for the moments folded in at the end
+# training images for the stem's directions, and for the moments folded in at the end
+WHITENED, FOLDED = (5000, 4000)
 
 
 class Recipe(NamedTuple):

@@ -126,8 +126,8 @@ class Artefact:
             ("denoise", *sorted(options.items())),
             lambda: programs.jit(lambda v, x, t, c: denoise(v, x, t, c, **options)),
         )
-        found = run(self.variables, jnp.asarray(x_t, jnp.float32), jnp.float32(time), condition)
-        return tuple(map(np.asarray, found))
+        x0, noise = run(self.variables, jnp.asarray(x_t, jnp.float32), jnp.float32(time), condition)
+        return np.asarray(x0), np.asarray(noise)
 
     def _able(self, name: str) -> Callable:
         function = getattr(self.family, name)

@@ -1,10 +1,10 @@
 """How a wiring, and every network in it, is called."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, Shaped
+from jaxtyping import Array, Float, Shaped
 
 from jaxgen import draws
 
@@ -21,14 +21,14 @@ class Call(NamedTuple):
 
     Attributes:
       train: whether dropout and the like are on, and networks renew their state.
-      keys: one per example [B]; None where nothing is drawn.
+      keys: Key [B], one per example; None where nothing is drawn.
       mean: [B, ...] -> [...], the mean over the *global* batch, the examples of other devices
         included. State that depends on the batch (codebooks, running statistics, controllers) is
         made of it, so that all devices hold the same.
     """
 
     train: bool = False
-    keys: Key[Array, "B"] | None = None
+    keys: Any = None
     mean: Mean = local_mean
 
     def named(self, name: str) -> "Call":

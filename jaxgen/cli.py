@@ -42,9 +42,8 @@ def _prepare_jax() -> None:
     from absl import logging
 
     logging.set_verbosity(logging.FATAL)  # their errors reach us as exceptions
-    warnings.filterwarnings(
-        "ignore", message=".*persistent compilation cache"
-    )  # without it, it only takes longer
+    # without it, it only takes longer
+    warnings.filterwarnings("ignore", message=".*persistent compilation cache")
     cache = os.path.join(
         os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "jaxgen", "xla"
     )

@@ -19,6 +19,7 @@ from jaxgen import config as config_lib
 from jaxgen import files, report, spaces
 from jaxgen.errors import InputError
 from jaxgen.evaluation import measure, record, reference, scores
+from jaxgen.plain import plain
 from jaxgen.runs import open_run, training_cost, training_seconds
 from jaxgen.training import logging, train
 
@@ -165,7 +166,7 @@ def run_system(
     if result.signal is not None:
         raise Stopped(result.signal)
     folder = folder_name(system.name)
-    found = record.plain(measured(system, refs, os.path.join(workdir, folder), training, progress))
+    found = plain(measured(system, refs, os.path.join(workdir, folder), training, progress))
     batches = config.train.steps * max(player.updates for player in config.players.values())
     part = report.System(
         name=system.name,
@@ -178,7 +179,7 @@ def run_system(
         nfe=found["nfe"],
         cost=found["cost"],
         scores=report.estimates(found["scores"]),
-        curves=record.plain(curves(training)),
+        curves=plain(curves(training)),
         grid=os.path.join(folder, "samples.png"),
     )  # fmt: skip
     return part, found

@@ -65,8 +65,8 @@ class ConditionSpec(NamedTuple):
         images = tuple(kind for kind in self.kinds if len(kind.shape) == 3)
         return ConditionSpec(images), ConditionSpec(tuple(k for k in self.kinds if k not in images))
 
-    def check(self, condition: Condition | None) -> None:
-        """Raises InputError unless `condition` holds exactly these kinds, in their shapes."""
+    def check(self, condition: Condition | None) -> Condition:
+        """`condition`, {} for None; InputError unless it holds these kinds in their shapes."""
         given = condition or {}
         for kind in self.kinds:
             if kind.name not in given:
@@ -75,17 +75,19 @@ class ConditionSpec(NamedTuple):
                 )
                 remedy = "give --label or labelled data" if kind.name == "label" else "give it too"
                 raise InputError(
-                    f"this model is conditioned on '{kind.name}' ({what}), and none was given: {remedy}"
+                    f"this model is conditioned on '{kind.name}' ({what}), and none was given: "
+                    f"{remedy}"
                 )
             if tuple(given[kind.name].shape[1:]) != kind.shape:
                 raise InputError(
-                    f"the condition '{kind.name}' has shape {tuple(given[kind.name].shape[1:])} for "
-                    f"each example; this model takes {kind.shape}"
+                    f"the condition '{kind.name}' has shape {tuple(given[kind.name].shape[1:])} "
+                    f"for each example; this model takes {kind.shape}"
                 )
         for name in given:
             if name not in self.names:
                 takes = ", ".join(self.names) or "no condition"
                 raise InputError(f"this model takes {takes}, not '{name}'")
+        return given
 
     def of(self, batch: Mapping[str, Any]) -> Condition | None:
         """The condition of a batch: its columns of these names. None for an unconditional model."""

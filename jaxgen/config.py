@@ -69,6 +69,7 @@ def load(path: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
     _make_importable(folder)
     try:
         spec = importlib.util.spec_from_file_location(os.path.basename(file)[:-3], file)
+        assert spec and spec.loader  # the file is there
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         config = module.get_config(mode) if mode else module.get_config()

@@ -13,7 +13,8 @@ class Patient:
     is written."""
 
     def __init__(self, stream: Any):
-        self.stream, self.lost = stream, None
+        self.stream = stream
+        self.lost: OSError | None = None
 
     def _try(self, call, *args) -> None:
         if self.lost is None:

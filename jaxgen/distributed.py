@@ -36,7 +36,8 @@ from jaxgen.errors import InputError, RetryError
 TIMEOUT = 300  # seconds to wait for the other processes at the start
 HEARTBEAT_TIMEOUT = 60  # seconds without a sign of life after which the others give a process up
 _found_each_other = threading.Event()
-LAST_WORDS = 3.0  # seconds that process 0, which the others hear of each other through, stays longer than a failed one
+# seconds that process 0, through which the others hear of each other, outlives a failed one
+LAST_WORDS = 3.0
 
 
 class Flags(NamedTuple):
@@ -105,6 +106,7 @@ def check(flags: Flags) -> bool:
     if missing:
         several = "--coordinator=HOST:PORT --num_processes=N --process_id=I"
         raise InputError(f"{' and '.join(missing)} is missing: {several} go together")
+    assert flags.coordinator and flags.num_processes is not None and flags.process_id is not None
     match = re.fullmatch(r"([^\s:/]+|\[[0-9A-Fa-f:.%\w]+\]):(\d+)", flags.coordinator)
     if not match or not 0 < int(match[2]) < 2**16:
         raise InputError(
@@ -170,9 +172,8 @@ def _metadata(key: str) -> str | None:
     host = os.environ.get("GCE_METADATA_IP", "metadata.google.internal")
     url = f"http://{host}/computeMetadata/v1/instance/attributes/{key}"
     request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
-    direct = urllib.request.build_opener(
-        urllib.request.ProxyHandler({})
-    )  # it is beside the VM, behind no proxy
+    # it is beside the VM, behind no proxy
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with contextlib.suppress(OSError), direct.open(request, timeout=2.0) as answer:
         return answer.read().decode()
     return None

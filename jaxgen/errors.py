@@ -1,7 +1,7 @@
 """The exceptions for what a user can correct, and for what passes; and the messages about names."""
 
-import math
-import numbers
+import difflib
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,8 +22,6 @@ class RetryError(InputError):
 
 def nearest(name: str, known) -> str:
     """The end of a message about an unknown name: the closest names, or else all of them."""
-    import difflib
-
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return (
@@ -45,8 +43,6 @@ def lookup(table: Mapping[str, Any], what: str, name: str) -> Any:
 
 
 def _imported(place: str, what: str) -> Any:
-    import importlib
-
     module, _, attribute = place.partition(":")
     try:
         found = importlib.import_module(module)
@@ -59,53 +55,3 @@ def _imported(place: str, what: str) -> Any:
     except (AttributeError, ValueError):
         raise InputError(f"{what} '{place}': {module or 'it'} has no '{attribute}'") from None
     return found
-
-
-def check_number(
-    what: str, value: Any, low: float = -math.inf, high: float = math.inf, *, above: bool = False,
-    whole: bool = False,
-) -> None:  # fmt: skip
-    """Raise InputError unless `value` is a finite number in [low, high], or in (low, high] if
-    `above`; `whole`: an integer.
-    """
-    kind = numbers.Integral if whole else numbers.Real
-    if isinstance(value, kind) and not isinstance(value, bool):
-        finite = value - value == 0
-        if finite and low <= value <= high and not (above and value == low):
-            return
-    noun = f"a {'whole' if whole else 'finite'} number"
-    if low == -math.inf and high == math.inf:
-        raise InputError(f"{what} must be {noun}, not {value!r}")
-    interval = f"{'(' if above else '['}{low}, {high}{']' if high < math.inf else ')'}"
-    raise InputError(f"{what} must lie in {interval} and be {noun}, not {value!r}")
-
-
-def call_with_options(what: str, function, options: Mapping[str, Any], *arguments, types=None):
-    """`function(*arguments, **options)`; the options are checked against its signature.
-
-    what: the dotted place of the options, such as "config.model.denoiser". types: those that the
-    function itself does not declare; see `jaxgen.ranges`. Raises InputError for an option that the
-    function does not take, for one that it needs, and for a value of another type or range.
-    """
-    import inspect
-
-    from jaxgen import ranges
-
-    parameters = list(inspect.signature(function).parameters.values())[len(arguments) :]
-    known = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    declared = {**ranges.hints(function), **(types or {})}
-    for name, value in options.items():
-        if name not in known and not takes_any:
-            raise InputError(f"{what} has no option '{name}': {nearest(name, known)}")
-        if name in declared:
-            ranges.check(f"{what}.{name}", declared[name], value)
-    for p in parameters:
-        if p.default is p.empty and p.name in known and p.name not in options:
-            raise InputError(f"{what} needs the option '{p.name}'")
-    try:
-        return function(*arguments, **options)
-    except InputError as error:
-        if what.split(".")[0] != "config" or what in str(error):
-            raise
-        raise type(error)(f"{what}: {error}") from None

@@ -41,7 +41,7 @@ _trace = functools.partial(get_opaque_trace_state, convention="jaxgen")
 OUTSIDE = _trace()  # where no function is being traced
 
 
-def jit(function: Callable, **options: Any) -> Callable:
+def jit(function: Callable, **options: Any) -> Any:
     """`jax.jit` with the compiler options that suit the backend, which JAX takes for the outermost
     function only."""
     return _Jitted(function, options) if _compiler_options() else jax.jit(function, **options)
@@ -53,8 +53,8 @@ class _Jitted:
 
     def __init__(self, function: Callable, options: dict[str, Any]):
         functools.update_wrapper(self, function)
-        self._inner = jax.jit(function, **options)
-        self._outer = jax.jit(function, compiler_options=_compiler_options(), **options)
+        self._inner: Any = jax.jit(function, **options)
+        self._outer: Any = jax.jit(function, compiler_options=_compiler_options(), **options)
 
     def _jitted(self):
         return self._outer if _trace() == OUTSIDE else self._inner
@@ -140,7 +140,8 @@ def _equation_flops(equation) -> int:
         (contracted, _), _ = parameters["dimension_numbers"]
         return 2 * result.size * math.prod(operands[0].shape[i] for i in contracted)
     if name in ("conv_general_dilated", "convolution"):
-        return _convolution_flops(*operands, result, parameters)
+        image, kernel = operands
+        return _convolution_flops(image, kernel, result, parameters)
     return operands[0].size if name.startswith(("reduce", "cum")) else result.size
 
 

@@ -3,14 +3,15 @@
     def learning_rate(peak: NonNegative, *, warmup: Whole = 0, end: Fraction = 0.0): ...
 
 `check` is the one place that reads them: for loss terms, networks, schedules and optimisers through
-`errors.call_with_options`, for the common fields of a config through `config.check`."""
+`call_with_options`, for the common fields of a config through `config.check`."""
 
+import inspect
 import math
 import numbers
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from jaxgen.errors import InputError, nearest
@@ -22,6 +23,7 @@ class Section(typing.Protocol):
 
     def keys(self) -> Any: ...
     def items(self) -> Any: ...
+    def __getitem__(self, name: str, /) -> Any: ...
 
 
 class Rule(NamedTuple):
@@ -111,12 +113,64 @@ def check(name: str, hint: Any, value: Any) -> None:
             raise InputError(f"{name} must be {words(inner)} {rule.words}, not {value!r}{near}")
 
 
+def check_number(
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    above: bool = False,
+    whole: bool = False,
+) -> None:
+    """`check` for ends that are known at run time: a finite number in [low, high], or in
+    (low, high] if `above`; `whole`: an integer.
+    """
+    hint: Any = int if whole else float
+    check(name, Annotated[hint, _interval(low, high, above)] if low > -math.inf else hint, value)
+
+
+def _interval(low: float, high: float, exclusive: bool) -> Rule:
+    if high == math.inf:
+        return above(low) if exclusive else at_least(low)
+    words = f"above {low} and of at most {high}" if exclusive else f"between {low} and {high}"
+    return Rule(words, lambda x: low <= x <= high and not (exclusive and x == low))
+
+
+def call_with_options(what: str, function, options: Mapping[str, Any], *arguments, types=None):
+    """`function(*arguments, **options)`; the options are checked against its signature.
+
+    what: the dotted place of the options, such as "config.model.denoiser". types: those that the
+    function itself does not declare. Raises InputError for an option that the function does not
+    take, for one that it needs, and for a value of another type or range.
+    """
+    parameters = list(inspect.signature(function).parameters.values())[len(arguments) :]
+    known = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    declared = {**hints(function), **(types or {})}
+    for name, value in options.items():
+        if name not in known and not takes_any:
+            raise InputError(f"{what} has no option '{name}': {nearest(name, known)}")
+        if name in declared:
+            check(f"{what}.{name}", declared[name], value)
+    for p in parameters:
+        if p.default is p.empty and p.name in known and p.name not in options:
+            raise InputError(f"{what} needs the option '{p.name}'")
+    try:
+        return function(*arguments, **options)
+    except InputError as error:
+        if what.split(".")[0] != "config" or what in str(error):
+            raise
+        raise type(error)(f"{what}: {error}") from None
+
+
 def hints(function: Callable[..., Any]) -> dict[str, Any]:
     """The declared types of a function's parameters, or of a class's fields; of those that Python
     can read.
     """
     function = getattr(function, "func", function)  # of a functools.partial
-    sources = (function, function.__init__) if isinstance(function, type) else (function,)
+    sources: tuple[Any, ...] = (function,)
+    if isinstance(function, type):
+        sources += (function.__init__,)  # type: ignore[misc]
     found: dict[str, Any] = {}
     for source in sources:
         try:

@@ -73,10 +73,13 @@ def conditions(
         raise InputError("--label: this model does not see the class")
     if label is not None and not 0 <= label < classes:
         raise InputError(f"--label {label} does not exist: classes are 0 to {classes - 1}")
-    place, chosen = np.arange(num), {}
+    place = np.arange(num)
+    chosen: dict[str, np.ndarray] = {}
     for kind in spec.kinds:
         if kind.classes:
-            chosen[kind.name] = np.int32(place % classes if label is None else 0 * place + label)
+            chosen[kind.name] = np.asarray(
+                place % classes if label is None else 0 * place + label, np.int32
+            )
         elif rows is None or kind.name not in rows:
             raise InputError(f"this model is conditioned on '{kind.name}': give data that has it")
         else:

@@ -26,7 +26,7 @@ class Space(NamedTuple):
       name: as in `config.data.space`.
       column: of the data, which is modelled.
       dtype: of the stored examples, numpy's.
-      enter: (batch, keys [B], augment) -> batch with "x" float32 [B, *shape]; inside a compiled step.
+      enter: (batch, keys [B], augment) -> batch with "x" float32 [B, *shape], in a compiled step.
       leave: float samples [N, *shape] -> what is stored.
       picture: stored samples -> uint8 images [M, H, W, C] that a person can look at.
     """
@@ -42,7 +42,7 @@ class Space(NamedTuple):
 def _enter_pixels(
     batch: Mapping[str, Any], keys: Key[Array, " B"], augment: bool = False
 ) -> dict[str, Any]:
-    """`x / 127.5 - 1`; with `augment` each image is mirrored with probability 1/2, by its own key."""
+    """`x / 127.5 - 1`; `augment` mirrors each image with probability 1/2, by its own key."""
     x = batch["image"].astype(jnp.float32) / 127.5 - 1
     if augment:
         mirrored = draws.uniform(draws.fold(keys, _FLIP)) < 0.5

@@ -16,12 +16,10 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_llvm_disable_expensive_passes=true",
     ]
 )
-os.environ.setdefault(
-    "OPENBLAS_NUM_THREADS", "1"
-)  # before numpy: the workers of pytest-xdist share the cores
+# before numpy: the workers of pytest-xdist share the cores
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("JAXGEN_SHARED", str(ROOT.parent / "shared"))
-sys.path.insert(
-    0, str(ROOT)
-)  # configs and experiments are folders beside the package, not parts of it
+# configs and experiments are folders beside the package, not parts of it
+sys.path.insert(0, str(ROOT))

@@ -12,7 +12,7 @@ from jaxgen import config as config_lib
 from jaxgen import families, report
 from jaxgen.compare import compare, find, load_systems, write_grid
 from jaxgen.errors import InputError
-from jaxgen.evaluation import protocol, record, scores
+from jaxgen.evaluation import measure, record, reference, scores
 from jaxgen.training import logging
 from tests.support import images
 
@@ -48,7 +48,7 @@ def test_compare_trains_measures_and_reports(monkeypatch, tmp_path):
         assert len(frechet.values) == len(experiment.evaluation.seeds)
         assert (tmp_path / system.grid).stat().st_size > 0
     # a second call finds everything trained and measured
-    monkeypatch.setattr(protocol, "evaluate", None)
+    monkeypatch.setattr(measure, "evaluate", None)
     again, _ = compare(experiment, str(tmp_path), require=["latency_ms<=1e6"], progress=False)
     assert again.systems == results.systems and again.requirements == ("latency_ms<=1e6",)
 
@@ -115,14 +115,14 @@ def test_the_results_hold_what_was_measured(monkeypatch, tmp_path):
     """With the numbers of a committed record in place of training and measuring."""
     kept = json.loads((ROOT / "benchmarks" / "results" / "trilemma_digits.json").read_text())
     monkeypatch.setattr(compare_lib, "train", lambda *_, **__: SimpleNamespace(signal=None))
-    real = SimpleNamespace(images=images(0, 16, 8, 8, 1))
-    refs = SimpleNamespace(extractors=(), judge=None, real=real)
-    monkeypatch.setattr(protocol, "references", lambda *_: refs)
+    real = SimpleNamespace(source=images(0, 16, 8, 8, 1))
+    refs = SimpleNamespace(rows=(), real=real)
+    monkeypatch.setattr(reference, "references", lambda *_: refs)
     described = [{k: v for k, v in row.items() if k != "floor"} for row in kept["scores"]]
     monkeypatch.setattr(scores, "describe", lambda *_: described)
 
     def measured(system, refs, folder, *_):
-        write_grid(f"{folder}.png", real.images)
+        write_grid(f"{folder}.png", real.source)
         (found,) = [each for each in kept["systems"] if each["name"] == system.name]
         os.renames(f"{folder}.png", os.path.join(folder, "samples.png"))
         floors = {row["id"]: row["floor"] for row in kept["scores"] if row.get("floor")}

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import jax
 import jax.export
-import numpy as np
 import pytest
 
 from jaxgen import config as config_lib
-from jaxgen import families, training
+from jaxgen import data, families, training
 from jaxgen.runs import open_run
-from jaxgen.sampling import balanced_labels, generate, sampler
+from jaxgen.sampling import conditions, rows_of
 from jaxgen.training import parallel, players, state, step
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,18 +29,18 @@ SMOKE = [path if path in QUICK else pytest.param(path, marks=pytest.mark.slow) f
 
 @pytest.mark.parametrize("path", SMOKE)
 def test_smoke(path, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        jax, "devices", lambda: jax.local_devices()[:1]
-    )  # compiled faster; for several see test_parallel
+    # compiled faster; for several see test_parallel
+    monkeypatch.setattr(jax, "devices", lambda: jax.local_devices()[:1])
     config = config_lib.load(f"{ROOT / path}:smoke")
     config.train.steps = 2
     result = training.train(config, str(tmp_path), progress=False, report=lambda text: None)
     assert int(result.state.step) == 2 and int(result.state.bad_step) == -1
     run = open_run(str(tmp_path))
-    labels = balanced_labels(3, config.data.num_classes if config.conditional else 0)
-    draw = sampler(run.family, config.sample.options)
-    images = generate(draw, run.variables, 3, seed=0, batch_size=4, labels=labels)
-    assert images.shape == (3, *config.data.image_shape) and images.dtype == np.uint8
+    spec = run.family.data.conditions
+    held_out = data.from_config(config, "validation").everything()
+    condition = conditions(spec, 3, rows=rows_of(config, spec, held_out, 3))
+    samples = run.sample(3, condition=condition, batch_size=4)
+    assert samples.shape == (3, *config.data.image_shape) and samples.dtype == run.space.dtype
 
 
 @pytest.mark.slow

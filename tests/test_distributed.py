@@ -27,10 +27,8 @@ TPU = {"libtpu": "installed"}
         ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
         ({**SLURM, "SLURM_NTASKS": "1"}, False),
         ({**SLURM, "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "8"}, True),
-        (
-            {**SLURM, "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1"},
-            False,
-        ),  # an interactive shell
+        # an interactive shell
+        ({**SLURM, "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1"}, False),
         ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "8"}, False),  # in the batch script itself
         ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),
         ({"TPU_WORKER_HOSTNAMES": "a,b"}, False),  # no TPU here

@@ -47,7 +47,8 @@ WITHOUT_PACKAGES = """
     import contextlib, io, sys
 
     class Block:
-        names = {"PIL", "clu", "matplotlib", "orbax", "sklearn", "tensorboardX", "tensorflow_datasets", "tqdm"}
+        names = {"PIL", "clu", "matplotlib", "orbax", "sklearn", "tensorboardX",
+                 "tensorflow_datasets", "tqdm"}
 
         def find_spec(self, name, path=None, target=None):
             if name.split(".")[0] in self.names:
@@ -64,8 +65,10 @@ WITHOUT_PACKAGES = """
     state, step = training.create(config, family)
     for _ in range(2):
         state, metrics = step(state, {"image": np.zeros((4, 8, 8, 1), np.uint8)})
-    images = sampling.generate(sampling.sampler(family, {}), training.variables(state), 3, seed=0, batch_size=2)
-    assert int(state.step) == 2 and images.shape == (3, 8, 8, 1) and np.isfinite(metrics["model/loss"])
+    sampler, variables = sampling.sampler(family, {}), training.variables(state)
+    images = sampling.generate(sampler, variables, 3, seed=0, batch_size=2)
+    assert int(state.step) == 2 and images.shape == (3, 8, 8, 1)
+    assert np.isfinite(metrics["model/loss"])
 
     # the command names those that it needs, one after the other
     code, needed = 2, []

@@ -8,38 +8,49 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "jaxgen"
-BASE = {"errors", "ranges", "files", "draws", "calls", "conditions", "programs"}
+BASE = {"errors", "ranges", "files", "plain", "draws", "calls", "conditions", "programs"}
 ROOMS = {  # room -> the rooms that it may import, apart from itself
-    "errors": {"ranges"},  # when options are checked, not when it is imported
+    "errors": set(),
+    "plain": set(),
+    "console": set(),
     "ranges": {"errors"},
     "files": {"errors"},
     "draws": {"errors"},
-    "calls": {"draws"},
     "programs": {"errors"},
-    "conditions": {"errors", "calls", "draws", "ranges"},
-    "spaces": {"errors", "draws"},
     "troubles": {"errors"},
     "distributed": {"errors"},
+    "calls": {"draws"},
+    "spaces": {"errors", "draws"},
+    "conditions": {"errors", "calls", "draws", "ranges"},
     "fields": {"errors", "ranges"},
     "config": BASE | {"fields"},
     "networks": BASE,
-    "losses": BASE | {"networks"},  # for its operations alone, see test below
+    "losses": BASE | {"networks"},  # its operations alone: see below
     "diffusion": BASE,
     "data": BASE | {"spaces"},
     "families": BASE | {"networks", "losses", "diffusion"},
     "sampling": BASE | {"families", "spaces"},
-    "training": BASE
-    | {"families", "losses", "data", "spaces", "config", "distributed", "sampling", "troubles"},
     "artefact": BASE | {"families", "sampling", "spaces"},
+    "training": BASE
+    | {"config", "console", "data", "distributed", "families", "losses", "sampling", "spaces"}
+    | {"troubles"},
     "runs": BASE | {"artefact", "training"},
-    "evaluation": BASE | {"families", "sampling", "data", "spaces", "config"},
-    "report": {"errors", "files"},
-    "compare": None,  # None: all
+    "evaluation": BASE | {"artefact", "config", "data", "families", "sampling", "spaces"},
+    "report": {"errors", "files", "plain"},
     "arguments": BASE | {"config"},
+    "compare": None,  # None: all
     "commands": None,
     "cli": None,
     "__main__": None,
     "__init__": set(),
+}
+# who asks on what kind of processor the program runs; networks and losses ask `networks.ops`
+ASK_FOR_THE_BACKEND = {
+    "evaluation/features/inception.py",
+    "networks/ops.py",
+    "programs.py",
+    "training/checkpoint.py",
+    "training/dispatch.py",
 }
 WIDEST, LONGEST_FILE, LONGEST_FUNCTION = 100, 350, 60
 TABLES = {"fields.default"}  # functions that are a table
@@ -54,7 +65,7 @@ def room_of(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    """The rooms that a module imports, inside its functions too, but not for type checkers alone."""
+    """The rooms that a module imports, inside its functions too."""
     found = set()
     for node in ast.walk(ast.parse((PACKAGE / path).read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "jaxgen":
@@ -79,6 +90,18 @@ def test_the_losses_know_of_the_networks_their_operations_alone():
     for path in (PACKAGE / "losses").glob("*.py"):
         for match in re.findall(r"from jaxgen\.networks\S* import .*", path.read_text()):
             assert match.startswith("from jaxgen.networks.ops import")
+
+
+def test_few_places_ask_for_the_backend():
+    asking = {str(path) for path in modules() if "default_backend" in (PACKAGE / path).read_text()}
+    assert asking == ASK_FOR_THE_BACKEND
+
+
+def test_no_two_rooms_import_each_other():
+    found = {room: set() for room in ROOMS}
+    for path in modules():
+        found[room_of(path)] |= imports(path) - {room_of(path)}
+    assert not [(a, b) for a in found for b in found[a] & set(ROOMS) if a < b and a in found[b]]
 
 
 @pytest.mark.parametrize("path", modules(), ids=str)

@@ -1,4 +1,4 @@
-"""Drawing many samples, with toy families whose samples are known, and building families by name."""
+"""Drawing many samples, with toy families whose samples are known; families by name."""
 
 import jax
 import jax.numpy as jnp
@@ -7,21 +7,30 @@ import pytest
 
 from jaxgen import families
 from jaxgen import sampling as generate
+from jaxgen.conditions import UNCONDITIONAL, ConditionSpec, Kind
 from jaxgen.config import default
 from jaxgen.errors import InputError
-from jaxgen.families.base import Family
+from jaxgen.families.base import Data, Family
 
 SHAPE = (3, 3, 1)
+TEN = ConditionSpec((Kind("label", (), 10),))
 
 
 def family(sample):
-    return Family((), None, None, sample, {"steps": 4}, lambda: 1)
+    return Family("toy", (), Data(SHAPE), None, None, sample, {"steps": 4})
 
 
-def noise(variables, keys, label=None, steps=4):
+def noise(variables, keys, condition=None, steps=4):
     """Pictures whose first pixel is the label, or its key's bits."""
     images = jax.vmap(lambda key: jax.random.uniform(key, SHAPE, minval=-1.0, maxval=1.0))(keys)
-    return images * variables if label is None else images.at[:, 0, 0, 0].set(label / 127.5 - 1)
+    if condition is None:
+        return images * variables
+    return images.at[:, 0, 0, 0].set(condition["label"] / 127.5 - 1)
+
+
+def classes(num, count=3):
+    spec = ConditionSpec((Kind("label", (), count),)) if count else UNCONDITIONAL
+    return generate.conditions(spec, num)
 
 
 def diffusion():
@@ -33,17 +42,17 @@ def diffusion():
         denoiser=dict(name="mlp_denoiser", width=16, depth=1, embedding=8),
     )  # fmt: skip
     built = families.build(config)
-    batch = {"image": jnp.zeros((1, 4, 4, 1)), "label": jnp.zeros(1, jnp.int32)}
+    batch = {"x": jnp.zeros((1, 4, 4, 1)), "label": jnp.zeros(1, jnp.int32)}
     return built, jax.jit(built.init)(jax.random.key(0), batch)
 
 
 def test_samples_are_the_same_in_batches_of_any_size():
     system, variables = diffusion()
-    run, labels = generate.sampler(system, {"steps": 3}), generate.balanced_labels(20, 3)
+    run = generate.sampler(system, {"steps": 3})
 
     def draw(size, num=20, seed=5):
         return generate.generate(
-            run, variables, num, seed=seed, batch_size=size, labels=labels[:num]
+            run, variables, num, seed=seed, batch_size=size, condition=classes(num)
         )
 
     whole = draw(16)
@@ -56,12 +65,12 @@ def test_samples_are_the_same_in_batches_of_any_size():
 
 
 def test_keys_and_labels_go_to_their_samples_and_progress_adds_up():
-    counts, labels = [], generate.balanced_labels(10, 4)
+    counts, condition = [], classes(10, 4)
     run = generate.sampler(family(noise), {})
     images = generate.generate(
-        run, 1.0, 10, seed=0, batch_size=4, labels=labels, progress=counts.append
+        run, 1.0, 10, seed=0, batch_size=4, condition=condition, progress=counts.append
     )
-    np.testing.assert_array_equal(images[:, 0, 0, 0], labels)
+    np.testing.assert_array_equal(images[:, 0, 0, 0], condition["label"])
     assert counts == [4, 4, 2]
     one = jax.random.uniform(generate.sample_keys(0, 9, 1)[0], SHAPE, minval=-1.0, maxval=1.0)
     np.testing.assert_array_equal(
@@ -80,26 +89,25 @@ def test_samples_are_quantised_by_rounding_and_clipping():
     )
 
 
-@pytest.mark.parametrize(("num", "classes"), [(10, 4), (3, 10), (1000, 10)])
-def test_classes_are_balanced(num, classes):
-    counts = np.bincount(generate.balanced_labels(num, classes), minlength=classes)
+@pytest.mark.parametrize(("num", "count"), [(10, 4), (3, 10), (1000, 10)])
+def test_classes_are_balanced(num, count):
+    counts = np.bincount(classes(num, count)["label"], minlength=count)
     assert counts.sum() == num and counts.max() - counts.min() <= 1
-    assert set(generate.balanced_labels(num, classes, label=2)) == {2}
-    assert generate.balanced_labels(num, 0) is None
+    assert classes(num, 0) is None
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: generate.balanced_labels(4, 0, label=1), "unconditional"),
-        (lambda: generate.balanced_labels(4, 10, label=10), "0 to 9"),
-        (lambda: generate.balanced_labels(4, 10, label=-1), "0 to 9"),
+        (lambda: generate.conditions(UNCONDITIONAL, 4, label=1), "does not see the class"),
+        (lambda: generate.conditions(TEN, 4, label=10), "0 to 9"),
+        (lambda: generate.conditions(TEN, 4, label=-1), "0 to 9"),
         (
             lambda: generate.sampler(family(noise), {"step": 3}),
             "no sampling option 'step': did you mean steps",
         ),
         (
-            lambda: generate.sampler(Family((), None, None, noise, {}, lambda: 1), {"eta": 0.0}),
+            lambda: generate.sampler(family(noise)._replace(sample_options={}), {"eta": 0.0}),
             "one step",
         ),
         (lambda: generate.generate(None, None, 0, seed=0, batch_size=4), "at least 1"),
@@ -119,10 +127,9 @@ def test_samples_that_are_not_finite_are_named():
 def test_a_trajectory_is_refused_or_gives_its_samples():
     """A notebook's option that `jaxgen sample` can be given as well."""
     system, variables = diffusion()
-    labels = generate.balanced_labels(2, 3)
     try:
         run = generate.sampler(system, {"steps": 3, "trajectory": True})
-        images = generate.generate(run, variables, 2, seed=0, batch_size=2, labels=labels)
+        images = generate.generate(run, variables, 2, seed=0, batch_size=2, condition=classes(2))
         assert images.shape == (2, 4, 4, 1)
     except InputError as error:
         assert "trajectory" in str(error)

@@ -33,9 +33,8 @@ def get_config(mode: str = ""):
     )
     adam = dict(learning_rate=5e-4, b1=0.0, b2=0.9, warmup=200, decay="cosine")
     loss = dict(loss="relativistic")
-    feature = dict(
-        weight=2.0 / 512, layers=(-1,)
-    )  # 2 / width: the mean over the layer of the squared difference
+    # 2 / width: the mean over the layer of the squared difference
+    feature = dict(weight=2.0 / 512, layers=(-1,))
     config.players.critic = player(terms=dict(critic=loss, r1=dict(weight=0.1)), **adam)
     config.players.decoder = player(terms=dict(adversarial=loss, feature=feature), **adam)
     config.players.encoder = player(terms=dict(kl=dict(weight=0.03), feature=feature), **adam)

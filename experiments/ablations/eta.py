@@ -12,11 +12,15 @@ def get_config(mode: str = ""):
         question="One trained model in 20 steps: eta = 0 is DDIM, eta = 1 is DDPM.",
         axis=dict(name="eta", log=False),
         systems=tuple(
-            system("configs/digits/ddpm.py", f"eta {eta:g}", value=eta,
-                   **{"sample.options.eta": eta, "sample.options.steps": 4 if mode == "smoke" else 20})
+            system(
+                "configs/digits/ddpm.py",
+                f"eta {eta:g}",
+                value=eta,
+                **{"sample.options.eta": eta, "sample.options.steps": 4 if mode == "smoke" else 20},
+            )
             for eta in (0.0, 0.25, 0.5, 0.75, 1.0)
         ),
         mode=mode,
-    )  # fmt: skip
+    )
     config.evaluation.num = 64 if mode == "smoke" else 898
     return config

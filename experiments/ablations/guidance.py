@@ -12,14 +12,21 @@ def get_config(mode: str = ""):
     config = experiment(
         title="What does guidance buy, and what does it cost?",
         question="One class-conditional model; the weight pushes samples towards what tells their "
-                 "class from others.",
+        "class from others.",
         axis=dict(name="guidance weight", log=False),
         systems=tuple(
-            system("configs/digits/ddpm.py", f"guidance {w:g}", value=w,
-                   **{"conditional": True, "sample.options": dict(steps=steps, grid="trailing", eta=1.0, guidance=w)})
+            system(
+                "configs/digits/ddpm.py",
+                f"guidance {w:g}",
+                value=w,
+                **{
+                    "conditional": True,
+                    "sample.options": dict(steps=steps, grid="trailing", eta=1.0, guidance=w),
+                },
+            )
             for w in (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
         ),
         mode=mode,
-    )  # fmt: skip
+    )
     config.evaluation.num = 64 if mode == "smoke" else 898
     return config

@@ -89,9 +89,8 @@ def of_samples(values) -> int:
         raise InputError(
             "--samples names a file twice: the spread over sets needs sets of their own"
         )
-    shapes = {
-        name: real.images.shape[1:] if name.startswith("folder:") else None for name in named
-    }  # a folder is converted
+    # a folder is converted
+    shapes = {name: real.images.shape[1:] if name.startswith("folder:") else None for name in named}
     sets = {
         name: data.load(name, "train", image_shape=shape).images for name, shape in shapes.items()
     }

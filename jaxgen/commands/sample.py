@@ -1,6 +1,7 @@
 """Draw samples of a trained system: a PNG grid and an npz (arr_0, uint8 NHWC or points)."""
 
 import os
+from typing import Any
 
 from jaxgen import files
 from jaxgen.arguments import integer, path
@@ -46,7 +47,9 @@ def run(values) -> int:
             progress=bar.update,
         )
     labels = (condition or {}).get("label")
-    kept = {"arr_0": samples} if labels is None else {"arr_0": samples, "arr_1": labels}
+    kept: dict[str, Any] = (
+        {"arr_0": samples} if labels is None else {"arr_0": samples, "arr_1": labels}
+    )
     files.replace(arrays, lambda file: np.savez_compressed(file, **kept))
     logging.write_png(grid, opened.space.picture(samples[:1024]))
     say(f"{num} samples of step {opened.step}: {grid} {arrays}")

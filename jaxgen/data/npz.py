@@ -120,7 +120,7 @@ class _Archive:
                 if not fortran_order and not dtype.hasobject and 0 not in shape:
                     if not self._checked:
                         stored = np.memmap(self.file, np.uint8, "r", start, (member.file_size,))
-                        if zlib.crc32(stored) != member.CRC:
+                        if zlib.crc32(stored) != member.CRC:  # type: ignore[arg-type]
                             raise ValueError("bad CRC-32")
                     return np.memmap(self.file, dtype, "r", stream.tell(), shape)
         with self._open() as stream, np.load(stream, allow_pickle=False) as archive:

@@ -76,12 +76,13 @@ def indices(
     Returns: (int32 [count], the position after, of the kind that was given). A finished epoch is
       reported as the start of the next, so that equal places have equal positions.
     """
+    after: Any
     on_host = all(isinstance(part, int | np.generic | np.ndarray) for part in position)
     if on_host:
         xp, (epoch, offset) = np, position
         after = advance(position, count, size)
     else:
-        import jax.numpy as xp
+        import jax.numpy as xp  # type: ignore[no-redef]
 
         epoch, offset = (part.astype(np.uint32) for part in position)
         last = offset + np.uint32(count)
@@ -112,9 +113,8 @@ def _permute(index, later, epochs, size: int, seed: int, xp):
             pivot, key = (xp.where(later == 0, row[0], row[-1]) for row in (pivot, key))
         else:
             pivot, key = pivot[later], key[later]
-        partner = (
-            pivot - index
-        )  # modulo size: of the two values modulo 2^32, the one that did not wrap below zero
+        # modulo size: of the two values modulo 2^32, the one that did not wrap below zero
+        partner = pivot - index
         partner = xp.minimum(partner, partner + np.uint32(size))
         swap = _mix(xp.maximum(index, partner) ^ key) & np.uint32(1)
         index = xp.where(swap == 1, partner, index)

@@ -5,11 +5,8 @@ import zlib
 from collections.abc import Sequence
 from functools import cache
 
-_COLOURS = {
-    1: (0, "L"),
-    3: (2, "RGB"),
-    4: (6, "RGBA"),
-}  # channels: the colour type in the file, Pillow's mode
+# channels: the colour type in the file, Pillow's mode
+_COLOURS = {1: (0, "L"), 3: (2, "RGB"), 4: (6, "RGBA")}
 # Chunks that leave the pixels as they are for Pillow too: anything else may turn the image round or
 # make parts of it transparent.
 _HARMLESS = {b"IDAT", b"pHYs", b"tIME", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD"}

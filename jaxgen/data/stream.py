@@ -148,9 +148,8 @@ def _start(batches: _Batches, workers: int):
 
     from absl import flags
 
-    if (
-        not flags.FLAGS.is_parsed()
-    ):  # grain reads flags of its own, also where there is no command line
+    # grain reads flags of its own, also where there is no command line
+    if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
     numbers = grain.MapDataset.range(_ENDLESS).map(batches.make)
     if not workers:
@@ -184,9 +183,8 @@ def _stop(running: list) -> None:
 def _enter_worker(index: int, count: int) -> None:
     """In a worker, before it reads: it leaves signals to its parent, and it does not outlive it."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(
-            number, signal.SIG_IGN
-        )  # a group of processes is often told as a whole; the parent decides
+        # a group of processes is often told as a whole; the parent decides
+        signal.signal(number, signal.SIG_IGN)
 
     def watch():
         multiprocessing.parent_process().join()

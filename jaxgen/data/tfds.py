@@ -144,9 +144,8 @@ def _prepared(name: str, data_dir: str | None) -> tuple[Any, dict[str, _Shards]]
                 splits[split] = _Shards(tuple(str(file) for file in info.filepaths), tuple(starts))
     except ImportError as error:
         missing = re.search(r"No module named '(\w+)", str(error))
-        if (
-            missing and missing[1] == "tensorflow"
-        ):  # only the code that prepares a data set asks for it
+        # only the code that prepares a data set asks for it
+        if missing and missing[1] == "tensorflow":
             raise not_prepared from None
         package = missing[1] if missing else error.name or error
         raise InputError(

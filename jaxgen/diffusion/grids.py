@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from jaxgen.diffusion.schedule import MAX_STEPS, Schedule, log_snr
-from jaxgen.errors import InputError, call_with_options, check_number, lookup
+from jaxgen.errors import InputError, lookup
+from jaxgen.ranges import call_with_options, check_number
 
 
 def grid(
@@ -136,6 +137,7 @@ def _uniform(steps: int) -> Float64[np.ndarray, "steps"]:
 
 
 def _total(schedule: Schedule, steps: int) -> int:
+    assert schedule.steps
     if steps > schedule.steps:
         raise InputError(
             f"a grid of {steps} steps is longer than the {schedule.steps} steps of "

@@ -11,12 +11,13 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxgen.diffusion.schedule import Schedule, expand
 from jaxgen.diffusion.solvers import Denoise
-from jaxgen.errors import InputError, check_number
+from jaxgen.errors import InputError
+from jaxgen.ranges import check_number
 
 
 def classifier_free(
     network: Callable[[Array, Array, Any], Array],
-    condition: PyTree[Array, "N ..."],
+    condition: PyTree[Array],
     null: PyTree,
     weight: float | Float[Array, ""],
     interval: tuple[float, float] | None = None,

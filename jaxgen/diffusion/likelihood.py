@@ -16,7 +16,8 @@ from jaxtyping import Array, Float, Float64, Int, Key
 from jaxgen import draws
 from jaxgen.diffusion.schedule import Schedule, log_snr, perturb
 from jaxgen.diffusion.solvers import Denoise
-from jaxgen.errors import InputError, check_number
+from jaxgen.errors import InputError
+from jaxgen.ranges import check_number
 
 TIMES, NOISE = 0, 1  # the separate uses of an example's key
 

@@ -74,8 +74,9 @@ def sample(
 def _rows(solver: Solver, schedule: Schedule, grid: np.ndarray) -> Now:
     """The scan's inputs, in float64 until they are the scan's float32."""
     last = np.arange(len(grid) - 1) == len(grid) - 2
-    columns = (grid[:-1], grid[1:], last, solver.coefficients(schedule, grid))
+    columns: Any = (grid[:-1], grid[1:], last, solver.coefficients(schedule, grid))
+    place: Any = np.arange(len(grid) - 1)
     return jax.tree.map(
         lambda c: jnp.asarray(c, jnp.float32 if np.asarray(c).dtype == np.float64 else None),
-        Now(np.arange(len(grid) - 1), *columns),
+        Now(place, *columns),
     )

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64
 
-from jaxgen.errors import InputError, call_with_options, check_number, lookup
-from jaxgen.ranges import NonNegative, Positive, at_least, at_most
+from jaxgen.errors import InputError, lookup
+from jaxgen.ranges import NonNegative, Positive, at_least, at_most, call_with_options, check_number
 
 MAX_STEPS = 1_000_000  # of a schedule and of a grid: they are tables in memory
 Steps = Annotated[int, at_least(1), at_most(MAX_STEPS)]
@@ -145,9 +145,8 @@ def _cosine(
 def _cosine_continuous() -> Schedule:
     def alpha(time: Time) -> Any:
         xp, time = namespace(time)
-        return xp.sin(
-            np.pi / 2 * (1 - time)
-        )  # not cos(pi t / 2): that is not zero at 1 in floating point
+        # not cos(pi t / 2): that is not zero at 1 in floating point
+        return xp.sin(np.pi / 2 * (1 - time))
 
     def sigma(time: Time) -> Any:
         xp, time = namespace(time)
@@ -182,9 +181,8 @@ def discrete(betas: Any, *, zero_terminal_snr: bool = False, name: str = "betas"
 
     def sigma(time: Time) -> Any:
         xp, time = namespace(time)
-        return xp.sqrt(
-            -xp.expm1(_interpolate(log_alpha_bar, time))
-        )  # 1 - alpha_bar would lose float32's digits near 0
+        # 1 - alpha_bar would lose float32's digits near 0
+        return xp.sqrt(-xp.expm1(_interpolate(log_alpha_bar, time)))
 
     return Schedule(name, alpha, sigma, len(betas))
 
@@ -199,8 +197,8 @@ SCHEDULES = {
 
 
 def _with_zero_terminal_snr(
-    name: str, log_alpha_bar: Float64[np.ndarray, "T+1"]
-) -> Float64[np.ndarray, "T+1"]:
+    name: str, log_alpha_bar: Float64[np.ndarray, "knots"]
+) -> Float64[np.ndarray, "knots"]:
     """Lin et al. 2024, Algorithm 1: shift and scale sqrt(alpha_bar) so that the last is 0 and the
     first is kept.
     """
@@ -212,21 +210,20 @@ def _with_zero_terminal_snr(
         return np.append(0.0, 2 * np.log(alpha))
 
 
-def _interpolate(log_alpha_bar: Float64[np.ndarray, "T+1"], time: Time) -> Any:
+def _interpolate(log_alpha_bar: Float64[np.ndarray, "knots"], time: Time) -> Any:
     """log alpha_bar, linear in time between the steps; on a last interval that ends in -inf, alpha
     itself is linear.
     """
-    xp, time = namespace(time)
+    xp, at = namespace(time)
     steps = len(log_alpha_bar) - 1
     slopes = np.append(log_alpha_bar[1:-1], log_alpha_bar[-1]) - log_alpha_bar[:-1]
     ends_in_zero = np.isinf(slopes[-1])
     slopes = np.where(np.isinf(slopes), 0.0, slopes)
-    position = time * steps
+    position = at * steps
     index = xp.clip(xp.floor(position), 0, steps - 1).astype(np.int32)
     fraction = position - index
     value = (
-        xp.asarray(log_alpha_bar, time.dtype)[index]
-        + fraction * xp.asarray(slopes, time.dtype)[index]
+        xp.asarray(log_alpha_bar, at.dtype)[index] + fraction * xp.asarray(slopes, at.dtype)[index]
     )
     if ends_in_zero:
         with np.errstate(divide="ignore"):

@@ -12,7 +12,8 @@ from jaxtyping import Array, Bool, Float, Float64, Int, Key
 
 from jaxgen import draws
 from jaxgen.diffusion.schedule import Schedule
-from jaxgen.errors import InputError, call_with_options, check_number, lookup, nearest
+from jaxgen.errors import InputError, lookup, nearest
+from jaxgen.ranges import call_with_options, check_number
 
 # (x_t, t) -> (x_0, noise), both with the shape of x_t; t is a float32 scalar.
 Denoise = Callable[
@@ -88,11 +89,12 @@ def build(solver: str | Mapping[str, Any] | Solver, **options: Any) -> Solver:
     or a function of options that returns one), {name, **options}, or a `Solver` itself.
 
     Raises InputError for an unknown name or option."""
+    name: Any = solver
     if isinstance(solver, Mapping):
         options = {**solver, **options}
-        solver = options.pop("name", None)
-    made = solver if isinstance(solver, Solver) else lookup(SOLVERS, "solver", solver)
-    what = f"solver '{'given' if made is solver else solver}'"
+        name = options.pop("name", None)
+    made = name if isinstance(name, Solver) else lookup(SOLVERS, "solver", name)
+    what = f"solver '{'given' if made is name else name}'"
     function = (lambda: made) if isinstance(made, Solver) else made
     built = call_with_options(what, function, options)
     if not isinstance(built, Solver):

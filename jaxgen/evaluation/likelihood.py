@@ -19,7 +19,7 @@ def log_probability(model: Artefact, source: data.Table) -> dict[str, Any] | Non
     count, options = spec.log_prob_images, dict(spec.log_prob)
     if family.log_prob is None or not count:
         return None
-    kinds = {}
+    kinds: dict[str, Any] = {}
 
     def nats(batch, keys):
         result = call_with_options(
@@ -71,7 +71,7 @@ def reconstruction(model: Artefact, source: data.Table) -> dict[str, float]:
 
 
 def _over(model: Artefact, source: data.Table, count: int, function) -> np.ndarray:
-    """function(batch, keys) of the first `count` examples in compiled batches; example i has key i."""
+    """function(batch, keys) of the first `count` examples, compiled; key i is example i's."""
     source = source[:count]
     size, values = min(model.config.sample.batch_size, len(source)), []
 

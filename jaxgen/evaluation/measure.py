@@ -220,7 +220,7 @@ def evaluate(
     per_seed = [score_samples(images, refs) for images in kept.values()]
     found = {name: record.summary([one[name] for one in per_seed]) for name in per_seed[0]}
     for name, value in scores.measure(refs.rows, {"model": model}).items():
-        found[name] = value if isinstance(value, Mapping) else record.summary([value])
+        found[name] = dict(value) if isinstance(value, Mapping) else record.summary([value])
     took = model.speed
     return {
         "scores": against_floor(found, refs.floor.scores),

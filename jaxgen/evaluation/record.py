@@ -5,7 +5,6 @@ and summed up.
 import functools
 import importlib.metadata
 import json
-import math
 import os
 import platform
 import subprocess
@@ -18,6 +17,8 @@ from jaxtyping import Shaped
 
 from jaxgen import files
 
+from jaxgen.plain import plain
+
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
     """Mean and sample standard deviation (0 for one value), and the values themselves."""
@@ -25,23 +26,10 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": float(np.mean(values)), "std": deviation(values), "values": values}
 
 
-def deviation(values: Sequence[float], ddof: int = 1) -> float:
+def deviation(values: Sequence[float] | np.ndarray, ddof: int = 1) -> float:
     """Standard deviation, 0 for one value, NaN where a value is infinite."""
     with np.errstate(invalid="ignore"):
         return float(np.std(values, ddof=ddof)) if len(values) > 1 else 0.0
-
-
-def plain(value: Any) -> Any:
-    """The same value as JSON holds it: lists and dicts of plain values, null for a number that is
-    not finite.
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):  # numpy's and jax's numbers and arrays
-        return plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def commit() -> str:

@@ -84,7 +84,9 @@ def references(config) -> References:
         config.data.test = "validation+test"
     train = data.from_config(config, "train").everything()
     held_out = _held_out(config)
-    judge = support_vector.extractor(held_out.images, held_out.labels) if digits else None
+    judge = None
+    if digits and held_out is not None:
+        judge = support_vector.extractor(held_out.images, held_out.labels)
     real, other = (held_out, train) if spec.split == "test" else (train, held_out)
     return build(real, other, spec, train=train, held_out=held_out, judge=judge)
 
@@ -119,7 +121,8 @@ def build(
     modes = modes if fit.name.startswith("stacked:") else None
     _check(real, judge)
     space = space_of(examples(real))
-    extractors, guards = (), None
+    extractors: tuple[Extractor, ...] = ()
+    guards = None
     if space == "pixels" or spec.features:
         extractors = tuple(
             features_lib.build(spec.features, fit, weights=spec.inception, resize=spec.resize)
@@ -205,8 +208,8 @@ def _floor(
     if other is None:
         size = min(spec.num, reference.count)
         half = min(size, reference.count // 2)
-        order = [np.random.default_rng(i).permutation(reference.count) for i in range(count)]
-        sides = ((reference.take(o[half:]), reference.take(o[:half])) for o in order)
+        orders = [np.random.default_rng(i).permutation(reference.count) for i in range(count)]
+        sides = ((reference.take(o[half:]), reference.take(o[:half])) for o in orders)
         text = f"{count} random divisions of the reference: {half} images against the others"
         return size, text, sides
     images = examples(other)

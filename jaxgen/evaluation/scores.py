@@ -20,6 +20,7 @@ from jaxgen.evaluation.sets import ALL_PAIRS, K_COVERAGE, K_PRECISION, Pair, som
 _PAIR_PIXELS = 2**25  # pixels of all pairs of images whose similarity is measured
 
 CORNERS = ("quality", "diversity", "speed", "check")
+# what a score can be measured of: what its `measure` is given
 OF = {
     "features": "Pair: an extractor's vectors [N, D]",
     "all features": "the same of all samples, where there are more of them than the floor has",
@@ -31,7 +32,7 @@ OF = {
     "points": "Pair: points [N, D]",
     "guards": "Copies: samples beside training and held-out images",
     "model": "measure.Model: a trained system",
-}  # what a score can be measured of: what its `measure` is given
+}
 
 
 class Score(NamedTuple):
@@ -71,9 +72,10 @@ def _kernel(pair: Pair) -> float:
 
 
 def _shares(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(
+    real, generated = (
         metrics.class_shares(p.argmax(axis=1), p.shape[1]) for p in (pair.real, pair.generated)
     )
+    return real, generated
 
 
 def _frechet(pair: Pair) -> float:

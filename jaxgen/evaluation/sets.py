@@ -33,11 +33,11 @@ class View(NamedTuple):
 
     name: str
     source: Shaped[np.ndarray, "M ..."]
-    index: np.ndarray
+    index: np.ndarray  # type: ignore[assignment]  # tuples have a method of this name
     features: Mapping[str, Features]
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]
         return len(self.index)
 
     @property
@@ -45,10 +45,7 @@ class View(NamedTuple):
         return self.source[self.index]
 
     def take(self, rows: np.ndarray | slice) -> "View":
-        features = {
-            name: Features(*(None if x is None else x[rows] for x in seen))
-            for name, seen in self.features.items()
-        }
+        features = {name: seen.take(rows) for name, seen in self.features.items()}
         return View(self.name, self.source, self.index[rows], features)
 
 
@@ -175,10 +172,11 @@ class Guards:
         rows: the held-out images that may be drawn; None: all."""
         unseen = self.unseen if rows is None else self.unseen[rows]
         count = min(len(self.trained), len(unseen), ALL_PAIRS)
-        return tuple(
+        trained, unseen = (
             x[np.sort(np.random.default_rng(0).permutation(len(x))[:count])]
             for x in (self.trained, unseen)
         )
+        return trained, unseen
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -34,7 +34,8 @@ def sampling(
     """Times the sampler for batches of 1, 1/16, 1/4 and all of the config's batch size; random keys
     and conditions (`condition`: of so many samples) are made beforehand.
     """
-    run, batch_size = sampler(model.family, options, model.space), model.config.sample.batch_size
+    run: Any = sampler(model.family, options, model.space)
+    batch_size = model.config.sample.batch_size
     sizes = sorted({1, max(1, batch_size // 16), max(1, batch_size // 4), batch_size})
     times, compiled = {}, None
     for size in sizes:
@@ -49,7 +50,7 @@ def sampling(
         call = functools.partial(compiled, *arguments)
         times[size] = [seconds / size for seconds in _seconds(call, repeats)]
     by_batch = {size: float(np.mean(values)) for size, values in times.items()}
-    best = min(by_batch, key=by_batch.get)
+    best = min(by_batch, key=by_batch.__getitem__)
     per_image = flops(run, *arguments) / batch_size
     return Speed(
         times[best], times[1], best, by_batch, compile_seconds, memory(compiled), per_image
@@ -72,7 +73,7 @@ def _no_cache() -> Iterator[None]:
     """Compilation without the persistent cache, so that its time is that of compiling."""
     from jax.experimental.compilation_cache import compilation_cache
 
-    enabled = jax.config.jax_enable_compilation_cache
+    enabled = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()  # else a decision made earlier would stand
     try:

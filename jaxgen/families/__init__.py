@@ -1,7 +1,8 @@
-"""Wirings: how networks are put together into a generative model. `build` makes one from a config."""
+"""Wirings: how networks become a generative model. `build` makes one from a config."""
 
-from jaxgen.errors import InputError, call_with_options, lookup
+from jaxgen.errors import InputError, lookup
 from jaxgen.families.base import Data, Family, LogProb, Net
+from jaxgen.ranges import call_with_options
 
 WIRINGS = {  # name -> build(data, **options of config.model) -> Family; imported when asked for
     "adversarial": "jaxgen.families.adversarial:build",
@@ -26,7 +27,8 @@ def build(config) -> Family:
 
     if config.precision.compute not in ("float32", "bfloat16"):
         raise InputError(
-            f"config.precision.compute must be float32 or bfloat16, not '{config.precision.compute}'"
+            "config.precision.compute must be float32 or bfloat16, not "
+            f"'{config.precision.compute}'"
         )
     wiring = lookup(WIRINGS, "wiring of config.family", config.family)
     spec, dtype = conditions.from_config(config), jnp.dtype(config.precision.compute)

@@ -96,7 +96,7 @@ class Family(NamedTuple):
 
 
 class Net(NamedTuple):
-    """A network that knows its name: where its variables are, and which random numbers are its own."""
+    """A network that knows its name: that finds its variables and its own random numbers."""
 
     name: str
     module: Any

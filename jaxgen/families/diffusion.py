@@ -46,7 +46,9 @@ class Parts(NamedTuple):
     denoiser: Net
 
 
-def build(data: Data, *, schedule: Section, prediction: Prediction, denoiser: Section) -> Family:
+def build(
+    data: Data, *, schedule: Section | schedule.Schedule, prediction: Prediction, denoiser: Section
+) -> Family:
     """A diffusion model from `config.model`: {schedule: {name, ...}, prediction, denoiser: {...}}.
 
     Outputs of `forward`: prediction, target, noise, x_t, x0_hat, fake (x0_hat under the name that

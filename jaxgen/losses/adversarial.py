@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxgen import draws
 from jaxgen.errors import InputError, nearest
 from jaxgen.ranges import NonNegative, one_of
 

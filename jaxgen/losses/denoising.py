@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen.errors import call_with_options, check_number, lookup
+from jaxgen.errors import lookup
+from jaxgen.ranges import call_with_options, check_number
 
 
 def denoising_loss(

@@ -52,9 +52,14 @@ def kl(free_bits: NonNegative = 0.0):
     """KL of the posterior to the standard normal prior, in nats. Needs `posterior` = (mean,
     log-variance).
     """
-    return lambda outputs: gaussian_kl(*outputs["posterior"], free_bits=free_bits)
+
+    def term(outputs):
+        mean, log_variance = outputs["posterior"]
+        return gaussian_kl(mean, log_variance, free_bits)
+
+    return term
 
 
 def importance_weighted(num_samples: Count = 5):
-    """Negative importance-weighted bound with `num_samples` latents, in nats. Needs `log_weights`."""
+    """Negative importance-weighted bound of `num_samples` latents, nats. Needs `log_weights`."""
     return lambda outputs: -importance_weighted_bound(outputs["log_weights"](num_samples))

@@ -11,12 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jaxgen import draws
-from jaxgen.errors import call_with_options, lookup
-from jaxgen.ranges import Positive
+from jaxgen.errors import lookup
+from jaxgen.ranges import Positive, call_with_options
 
-MIN_LOG_SCALE = (
-    -7.0
-)  # about an eighth of a grey level on [-1, 1]: below it a likelihood only rewards saturation
+# about an eighth of a grey level on [-1, 1]: below it a likelihood only rewards saturation
+MIN_LOG_SCALE = -7.0
 
 
 class Likelihood(NamedTuple):
@@ -110,7 +109,7 @@ def bernoulli(binarization: Literal["dynamic", "threshold", "none"] = "dynamic")
     )
 
 
-def _mean_and_log_scale(outputs):
+def _mean_and_log_scale(outputs: Array) -> tuple[Array, Array]:
     mean, log_scale = jnp.split(outputs, 2, axis=-1)
     return mean, log_scale
 
@@ -126,7 +125,7 @@ def gaussian(
     meaningful."""
     learned = scale in ("global", "pixel")
 
-    def split(outputs):
+    def split(outputs: Array) -> tuple[Array, Array]:
         mean, log_scale = (
             _mean_and_log_scale(outputs) if learned else (outputs, jnp.log(jnp.float32(scale)))
         )

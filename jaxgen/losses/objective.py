@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 
 from jaxgen import ranges
 from jaxgen.calls import Mean, local_mean
-from jaxgen.errors import InputError, call_with_options, lookup
-from jaxgen.ranges import Count, Whole
+from jaxgen.errors import InputError, lookup
+from jaxgen.ranges import Count, Whole, call_with_options
 
 Outputs = Mapping[str, Any]
 Term = Callable[[Outputs], Float[Array, "B"]]
@@ -106,7 +106,7 @@ def _per_example(row: WeightedTerm, outputs: Outputs, batch_size: int) -> Float[
 def evaluate(
     rows: tuple[WeightedTerm, ...], outputs: Outputs, batch_size: int
 ) -> dict[str, Float[Array, "B"]]:
-    """Every term's unweighted value per example, by name, where all of the batch is in `outputs`."""
+    """Every term's unweighted value per example, by name; `outputs` hold the whole batch."""
     outputs = {**outputs, "batch_mean": local_mean}
     return {row.name: _per_example(row, outputs, batch_size) for row in rows}
 

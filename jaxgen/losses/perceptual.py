@@ -11,10 +11,11 @@ def feature_distance(
 ) -> Float[Array, "B"]:
     """Sum over layers of 1/2 ||a_l - b_l||^2 per example: the negative log-likelihood of
     unit-variance Gaussians in feature space up to a constant (Larsen et al. 2016, eq. 8)."""
-    return sum(
+    layers = [
         0.5 * jnp.sum(jnp.square(x - y), axis=tuple(range(1, x.ndim)))
         for x, y in zip(a, b, strict=True)
-    )
+    ]
+    return sum(layers[1:], layers[0])
 
 
 def feature(layers: tuple[int, ...] = ()):
@@ -38,5 +39,5 @@ def feature(layers: tuple[int, ...] = ()):
 
 
 def pixel():
-    """1/2 ||image - reconstruction||^2 per example, on [-1, 1]. Needs `real` and `reconstruction`."""
+    """1/2 ||real - reconstruction||^2 per example, on [-1, 1]. Needs `real`, `reconstruction`."""
     return lambda outputs: feature_distance((outputs["real"],), (outputs["reconstruction"],))

@@ -16,7 +16,8 @@ the network sees beside its input.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from jaxgen.errors import call_with_options, lookup
+from jaxgen.errors import lookup
+from jaxgen.ranges import call_with_options
 
 if TYPE_CHECKING:
     from flax import linen as nn

@@ -44,7 +44,7 @@ class Conv(nn.Module):
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H' W' O"]:
+    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B high wide O"]:
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         x = x.astype(self.dtype)
@@ -192,8 +192,8 @@ class ConvCritic(nn.Module):
         halvings(image.shape[1:3], len(self.channels) - 1, "conv_critic")
         act = activation(self.activation)
         image, rest, condition = with_images(image, self.conditions, condition)
-        conv = partial(SpectralConv, train=call.train) if self.spectral_norm else Conv
-        conv = partial(conv, dtype=self.dtype)
+        kind = partial(SpectralConv, train=call.train) if self.spectral_norm else Conv
+        conv = partial(kind, dtype=self.dtype)
         dense = partial(SpectralDense, train=call.train) if self.spectral_norm else nn.Dense
 
         h = conv(self.channels[0], (3, 3), name="in")(image)

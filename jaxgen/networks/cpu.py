@@ -29,7 +29,7 @@ MANY_PLACES, FEW_PLACES, VECTOR = 8192, 4096, 8
 
 def conv(
     x: Float[Array, "B H W I"], kernel: Float[Array, "h w I O"], strides: tuple[int, int] = (1, 1)
-) -> Float[Array, "B H' W' O"]:
+) -> Float[Array, "B high wide O"]:
     padding = tuple(jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, "SAME"))
     return _bind(x, kernel, strides, padding, ONE, ONE)
 

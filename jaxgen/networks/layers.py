@@ -16,7 +16,7 @@ from jaxgen.conditions import UNCONDITIONAL, Condition, ConditionSpec
 from jaxgen.errors import InputError, nearest
 from jaxgen.networks import ops
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
     "relu": nn.relu,
     "gelu": nn.gelu,
@@ -49,10 +49,10 @@ class Embedded(nn.Module):
 
     @nn.compact
     def __call__(self, condition: Condition | None) -> Float[Array, "B F"] | None:
-        self.conditions.check(condition)
+        given = self.conditions.check(condition)
         vectors = []
         for kind in self.conditions.kinds:
-            x = condition[kind.name]
+            x = given[kind.name]
             if kind.classes:
                 rows = nn.Embed(kind.classes + 1, self.features, dtype=self.dtype, name=kind.name)
                 vectors.append(rows(x))
@@ -64,20 +64,20 @@ class Embedded(nn.Module):
 
 def with_images(
     x: Float[Array, "B H W C"], conditions: ConditionSpec, condition: Condition | None
-) -> tuple[Float[Array, "B H W C+K"], ConditionSpec, Condition | None]:
+) -> tuple[Float[Array, "B H W K"], ConditionSpec, Condition | None]:
     """(`x` with the condition's images as further channels, brought to its size, and the rest of
     the condition for `Embedded`)."""
-    conditions.check(condition)
+    given = conditions.check(condition)
     images, rest = conditions.split()
     if not images:
         return x, conditions, condition
     size = x.shape[1:3]
     channels = [
-        jax.image.resize(condition[n], (x.shape[0], *size, condition[n].shape[-1]), "nearest")
+        jax.image.resize(given[n], (x.shape[0], *size, given[n].shape[-1]), "nearest")
         for n in images.names
     ]
     x = jnp.concatenate([x, *(c.astype(x.dtype) for c in channels)], -1)
-    return x, rest, {name: condition[name] for name in rest.names}
+    return x, rest, {name: given[name] for name in rest.names}
 
 
 def halvings(size: tuple[int, ...], count: int, where: str) -> tuple[int, ...]:
@@ -90,9 +90,7 @@ def halvings(size: tuple[int, ...], count: int, where: str) -> tuple[int, ...]:
     return tuple(side // 2**count for side in size)
 
 
-def to_patches(
-    x: Float[Array, "B H W C"], patch: int, where: str
-) -> Float[Array, "B H/p W/p p*p*C"]:
+def to_patches(x: Float[Array, "B H W C"], patch: int, where: str) -> Float[Array, "B h w P"]:
     """Each `patch` x `patch` square of pixels as one place with all their channels (space to
     depth).
     """
@@ -105,7 +103,7 @@ def to_patches(
     return x.reshape(batch, height // patch, width // patch, patch * patch * channels)
 
 
-def from_patches(h: Float[Array, "B h w p*p*C"], patch: int) -> Float[Array, "B h*p w*p C"]:
+def from_patches(h: Float[Array, "B h w P"], patch: int) -> Float[Array, "B H W C"]:
     """The inverse of `to_patches`."""
     batch, rows, columns, _ = h.shape
     h = h.reshape(batch, rows, columns, patch, patch, -1).transpose(0, 1, 3, 2, 4, 5)
@@ -201,7 +199,7 @@ def rematerialise(block: type[nn.Module], remat: bool | str) -> type[nn.Module]:
     """`block` whose backward pass recomputes its activations: none (False), all of them ("full" or
     True), or what lies between matrix products and convolutions ("dots"). InputError for another
     name."""
-    name = {False: "none", True: "full"}.get(remat, remat)
+    name = ("full" if remat else "none") if isinstance(remat, bool) else remat
     if name not in REMAT:
         raise InputError(f"unknown remat '{remat}': {nearest(str(remat), REMAT)}")
     return block if name == "none" else nn.remat(block, policy=REMAT[name])
@@ -240,7 +238,7 @@ class TimeEmbedding(nn.Module):
         return embedding if rest is None else embedding + rest
 
 
-def average_pool(x: Float[Array, "B 2*H 2*W C"]) -> Float[Array, "B H W C"]:
+def average_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B H//2 W//2 C"]:
     """Mean of each 2x2 square."""
     batch, height, width, channels = x.shape
     return jnp.mean(x.reshape(batch, height // 2, 2, width // 2, 2, channels), (2, 4))

@@ -161,11 +161,11 @@ def projection_score(
     dense, h: Float[Array, "B F"], conditions: ConditionSpec, condition: Condition | None, dtype
 ) -> Float[Array, "B"]:
     """<w, h> + b, plus <V c, h> with a condition, in the caller's scope (Miyato & Koyama 2018)."""
-    conditions.check(condition)
+    given = conditions.check(condition)
     score = dense(1, dtype=dtype, name="score")(h)[:, 0].astype(jnp.float32)
     if conditions:
         project = dense(h.shape[-1], use_bias=False, dtype=dtype, name="condition")
-        rows = project(conditions.flat(condition))
+        rows = project(conditions.flat(given))
         score += jnp.sum(rows * h, -1, dtype=jnp.float32)
     return score
 

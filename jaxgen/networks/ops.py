@@ -19,7 +19,7 @@ def on_cpu() -> bool:
 
 def conv(
     x: Float[Array, "B H W I"], kernel: Float[Array, "h w I O"], strides: tuple[int, int] = (1, 1)
-) -> Float[Array, "B H' W' O"]:
+) -> Float[Array, "B high wide O"]:
     """The convolution with SAME padding, in the operands' dtype."""
     if on_cpu():
         return cpu.conv(x, kernel, strides)

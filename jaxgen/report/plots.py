@@ -211,9 +211,8 @@ def _panel(theme: Theme, width: float, height: float):
 
 def _png(figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="png", metadata={"Software": None}
-    )  # the same picture: the same bytes
+    # the same picture: the same bytes
+    figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 

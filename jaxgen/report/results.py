@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from jaxgen.errors import InputError, nearest
-from jaxgen.evaluation.record import plain
+from jaxgen.plain import plain
 
 CORNERS = ("quality", "speed", "diversity")  # of the trilemma, in the order in which they are read
 KINDS = (*CORNERS, "check")  # a check guards the comparison (copies, missing classes); nobody wins

@@ -1,6 +1,6 @@
 """Training, written once for all systems: state, step, loop, compilation, checkpoints, logs."""
 
-from jaxgen import data, programs
+from jaxgen import programs
 from jaxgen.training import players as _players
 from jaxgen.training import state as _state
 from jaxgen.training import step as _step
@@ -8,12 +8,7 @@ from jaxgen.training.hooks import Hook, Moment
 from jaxgen.training.loop import train
 from jaxgen.training.state import TrainState, variables
 
-__all__ = ["Hook", "Moment", "TrainState", "create", "load_source", "train", "variables"]
-
-
-def load_source(config, split: str) -> data.Table:
-    """The data of `config.data`'s split in memory; see `data.from_config`."""
-    return data.from_config(config, split).everything()
+__all__ = ["Hook", "Moment", "TrainState", "create", "train", "variables"]
 
 
 def create(config, family):

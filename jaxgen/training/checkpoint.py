@@ -30,7 +30,7 @@ def folder_of(workdir: str) -> str:
     return files.absolute(os.path.join(workdir, "checkpoints"))
 
 
-def _policy(kept: Callable[[list[int]], set[int]]):
+def _policy(kept: Callable[[list[int]], set[int | None]]):
     from orbax.checkpoint import checkpoint_managers
 
     class Kept(checkpoint_managers.PreservationPolicy):
@@ -47,7 +47,7 @@ class _Writer:
     kept: (steps there are) -> those that stay.
     """
 
-    def __init__(self, folder: str, kept: Callable[[list[int]], set[int]]):
+    def __init__(self, folder: str, kept: Callable[[list[int]], set[int | None]]):
         import orbax.checkpoint as ocp
 
         native = restore.native(folder)
@@ -84,6 +84,7 @@ class _Writer:
             self.copied = self.pool.submit(self._copy, step)
 
     def _copy(self, step: int) -> None:
+        assert self.staging
         self.manager.wait_until_finished()
         files.upload(os.path.join(self.staging, str(step)), os.path.join(self.folder, str(step)))
         steps = steps_in(self.folder)
@@ -116,7 +117,8 @@ class Checkpoints:
 
     def __init__(self, workdir: str, writer: _Writer | None, report: Callable[[str], None]):
         self.workdir, self.folder = workdir, folder_of(workdir)
-        self._writer, self._report = writer, report
+        self._writer: Any = writer
+        self._report = report
 
     def steps(self) -> list[int]:
         """What is completely written, in order."""
@@ -180,13 +182,12 @@ class Checkpoints:
         reported and, unless the folder is only read, moved aside. Raises InputError, see
         `restore.newest_readable`."""
         state, damaged = restore.newest_readable(self.folder, like, step)
+        used = state and int(state.step)
         for bad, reason in damaged.items():
             moved = ""
             if self._writer:
                 moved = f", moved it to {restore.set_aside(self.workdir, bad)}"
-            self._report(
-                f"checkpoint {bad} cannot be read ({reason}){moved}; using step {int(state.step)}"
-            )
+            self._report(f"checkpoint {bad} cannot be read ({reason}){moved}; using step {used}")
         if damaged and self._writer:
             self._writer.manager.reload()
         return state

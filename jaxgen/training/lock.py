@@ -12,11 +12,8 @@ import numpy as np
 from jaxgen import distributed, files
 from jaxgen.errors import InputError
 
-NO_LOCKS = (
-    errno.ENOLCK,
-    errno.ENOSYS,
-    errno.EOPNOTSUPP,
-)  # of file systems, such as some network mounts
+# of file systems, such as some network mounts
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxgen import console, files
+from jaxgen.plain import plain
 
 FLUSH_SECONDS = 10.0  # TensorBoard's events go to the disk this often: each time costs milliseconds
 
@@ -140,8 +141,7 @@ def read_metrics(workdir: str) -> list[dict[str, Any]]:
 
 def _line(row: Mapping[str, float]) -> str:
     """A row as JSON, which knows neither NaN nor infinity."""
-    plain = {k: v if math.isfinite(v) else None for k, v in row.items()}
-    return json.dumps(plain, allow_nan=False) + "\n"
+    return json.dumps(plain(row), allow_nan=False) + "\n"
 
 
 def _tensorboard():
@@ -185,9 +185,8 @@ def open_log(workdir: str, step: int) -> Log:
     def event(step, **content):
         board.write_event(Event(wall_time=time.time(), step=step, **content))
 
-    event(
-        step + 1, session_log=SessionLog(status=SessionLog.START)
-    )  # what an earlier run wrote from here on is void
+    # what an earlier run wrote from here on is void
+    event(step + 1, session_log=SessionLog(status=SessionLog.START))
 
     flushed = -math.inf
 

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 import optax
 
 from jaxgen import ranges
-from jaxgen.errors import InputError, call_with_options, nearest
-from jaxgen.ranges import Count, Fraction, NonNegative, Positive, Whole, one_of
+from jaxgen.errors import InputError, nearest
+from jaxgen.ranges import Count, Fraction, NonNegative, Positive, Whole, call_with_options, one_of
 
 NAMES = (
-    "adabelief", "adafactor", "adam", "adamax", "adamw", "lamb", "lion", "nadam", "nadamw", "radam", "rmsprop", "sgd",
+    "adabelief", "adafactor", "adam", "adamax", "adamw", "lamb", "lion", "nadam", "nadamw", "radam",
+    "rmsprop", "sgd",
 )  # fmt: skip
 DECAYS = ("constant", "cosine", "linear")
 DTYPE = Literal["float32", "bfloat16"] | None

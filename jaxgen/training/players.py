@@ -36,7 +36,8 @@ def build(config, family: Family) -> dict[str, Player]:
 
     Raises InputError when a network is missing, trained twice or trained by nobody, and for bad
     terms or optimisers."""
-    players, owner = {}, {}
+    players: dict[str, Player] = {}
+    owner: dict[str, str] = {}
     for name in tuple(config.order) or sorted(config.players):
         spec = config.players[name]
         for field in spec:

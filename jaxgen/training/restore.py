@@ -97,7 +97,8 @@ def _read(place: str, step: int, like: TrainState) -> TrainState:
         ),
         to_tree(like),
     )
-    tree, error = None, None
+    tree: dict[str, Any] = {}
+    error = None
     try:
         count = np.zeros(len(jax.tree.leaves(target)), np.uint32)
         # not CheckpointManager.restore, where a process that can read its part waits for one that
@@ -125,7 +126,8 @@ def newest_readable(
     `like` has the shapes and the shardings (none: one device). The state is None where there is no
     checkpoint. Raises InputError where none can be read, there is no such step, or the format is
     another one."""
-    found, damaged = steps_in(folder), {}
+    found = steps_in(folder)
+    damaged: dict[int, str] = {}
     candidates = [each for each in reversed(found) if step in (None, each)]
     if found and not candidates:
         raise InputError(

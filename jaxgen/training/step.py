@@ -97,6 +97,13 @@ def update_ema(state: TrainState, params: dict[str, Any]) -> dict[str, Any]:
     return {rate: move(rate, average) for rate, average in state.ema.items()}
 
 
+def updated(name: str, player: Player, state: TrainState, grads) -> tuple[Any, Any]:
+    """(the player's new parameters, its optimiser's new state)."""
+    own = {k: state.params[k] for k in player.networks}
+    updates, opt_state = player.optimizer.update(grads, state.opt_state[name], own)
+    return optax.apply_updates(own, updates), opt_state
+
+
 def build(
     config, family: Family, players: dict[str, Player], devices: Parallel | None = None
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
@@ -127,11 +134,6 @@ def build(
         run = devices.gradients(of_rows, players[name].networks, family.recomputed)
         return run(params, (state.state, state.step, key), batch)
 
-    def apply(name: str, state: TrainState, grads) -> tuple[Any, Any]:
-        own = {k: state.params[k] for k in players[name].networks}
-        updates, opt_state = players[name].optimizer.update(grads, state.opt_state[name], own)
-        return optax.apply_updates(own, updates), opt_state
-
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         key = draws.fold(draws.wrap(state.key), state.step)
         start, metrics, uses = state, {}, 0
@@ -141,10 +143,9 @@ def build(
                 use = 0 if config.simultaneous else uses
                 seen = start if config.simultaneous else state
                 grads, means, new = gradients(name, seen, data, draws.fold(key, use))
-                own, opt_state = apply(name, state, grads)
-                kept = {
-                    k: v for k, v in new.items() if k in player.networks
-                }  # others' networks are left alone
+                own, opt_state = updated(name, player, state, grads)
+                # others' networks are left alone
+                kept = {k: v for k, v in new.items() if k in player.networks}
                 state = state._replace(
                     params={**state.params, **own},
                     opt_state={**state.opt_state, name: opt_state},

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 
@@ -67,7 +68,7 @@ def _interrupts_as_terminations() -> Iterator[None]:
 @contextlib.contextmanager
 def _caught_signals() -> Iterator[Callable[[], int | None]]:
     seen: list[int] = []
-    before = {}
+    before: dict[signal.Signals, Any] = {}
 
     def handle(number, frame):
         seen.append(number)
@@ -82,5 +83,5 @@ def _caught_signals() -> Iterator[Callable[[], int | None]]:
     try:
         yield lambda: seen[0] if seen else None
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -9,8 +9,9 @@ import jax
 from jaxgen import config as config_lib
 from jaxgen import data, families, files, spaces
 from jaxgen.calls import Call
-from jaxgen.errors import InputError, call_with_options
+from jaxgen.errors import InputError
 from jaxgen.losses import objective
+from jaxgen.ranges import call_with_options
 from jaxgen.sampling import sample_keys, sampler
 from jaxgen.training import folder, parallel, validation
 from jaxgen.training import players as players_lib

@@ -85,9 +85,8 @@ def test_errors(archive):
         "one part has labels and another has none",
         "a+b",
     )
-    fails(
-        archive(images=np.array([{}, {}], dtype=object)), "'images' cannot be read"
-    )  # would need pickle
+    # would need pickle
+    fails(archive(images=np.array([{}, {}], dtype=object)), "'images' cannot be read")
 
 
 def test_damaged_files(archive, tmp_path):

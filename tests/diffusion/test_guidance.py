@@ -106,13 +106,13 @@ def test_dynamic_threshold_follows_each_example():
             for p in (0.995, 101, np.nan, "9")
         ),
         *(
-            (lambda w=w: guidance.check(w), "guidance must be a finite number")
+            (lambda w=w: guidance.check(w), "guidance must be a (finite )?number")
             for w in (np.nan, np.inf, "2", None)
         ),
-        (lambda: guidance.check(2.0, (0.6, 0.3)), r"high must lie in \[0.6, 1\]"),
-        (lambda: guidance.check(2.0, (np.nan, 0.3)), "low must lie"),
+        (lambda: guidance.check(2.0, (0.6, 0.3)), r"high must be a number between 0.6 and 1"),
+        (lambda: guidance.check(2.0, (np.nan, 0.3)), "low must be"),
         (lambda: guidance.check(2.0, 0.3), "two times"),
-        (lambda: guidance.clip(None, COSINE, 1.0, -1.0), "high must lie"),
+        (lambda: guidance.clip(None, COSINE, 1.0, -1.0), "high must be"),
         (lambda: guidance.clip(None, COSINE, np.nan), "low must be a finite number"),
     ],
 )

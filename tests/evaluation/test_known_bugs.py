@@ -204,9 +204,8 @@ def root_of_a_singular_product():
         )
         flat = np.concatenate([normal(3, 50, 2), np.zeros((50, 2))], axis=1)
         across = np.concatenate([np.zeros((50, 2)), normal(4, 50, 2)], axis=1)
-        expected = sum(
-            np.sum(np.var(x, axis=0, ddof=1)) for x in (flat, across)
-        )  # nothing in common: the root is 0
+        # nothing in common: the root is 0
+        expected = sum(np.sum(np.var(x, axis=0, ddof=1)) for x in (flat, across))
         assert metrics.frechet_distance(
             flat - flat.mean(0), across - across.mean(0)
         ) == pytest.approx(expected, rel=1e-9)

@@ -84,10 +84,8 @@ def test_both_sides_of_the_benchmark_train(benchmark):
 
 def test_a_side_that_cannot_run_is_reported(script):
     missing = {}
-    makers = {
-        "a": (functools.partial, float),
-        "b": (functools.partial, None),
-    }  # a measures how many steps it was given
+    # a measures how many steps it was given
+    makers = {"a": (functools.partial, float), "b": (functools.partial, None)}
     rates, steps = script("benchmark_common").race(makers, repeats=2, seconds=0, missing=missing)
     assert rates == {"a": [1.0, 1.0]} and steps == {"a": 1}
     assert missing["b"].startswith("TypeError")
@@ -138,7 +136,7 @@ ENTRY %main {
   %s = f32[2,4]{1,0} reduce-scatter(%d), channel_id=4, replica_groups={{0,1,2,3}}, dimensions={0}
   ROOT %r = (f32[2]{0}, bf16[3]{0}) all-reduce(%x, %y), channel_id=5, replica_groups={{0,1},{2,3}}, to_apply=%add
 }
-"""
+"""  # noqa: E501
     assert scaling.collectives(text) == {
         "all-gather": {"count": 3, "bytes": 3 * 128, "sent": 128 * (3 / 4 + 1 / 2 + 3 / 4)},
         "reduce-scatter": {"count": 1, "bytes": 128, "sent": 96.0},

@@ -92,9 +92,8 @@ def test_spectral_state_moves_once_a_forward_in_training_and_never_else():
     _, variables = gan()
     trained, evaluated = new_state(variables, True), new_state(variables, False)
     pairs = zip(jax.tree.leaves(variables["state"]), jax.tree.leaves(trained), strict=True)
-    moved = [
-        np.abs(a - b).max() > 1e-4 for a, b in pairs if a.size > 1
-    ]  # the score's vector has one entry: 1 or -1
+    # the score's vector has one entry: 1 or -1
+    moved = [np.abs(a - b).max() > 1e-4 for a, b in pairs if a.size > 1]
     assert len(moved) == 2 and all(moved)
     assert jax.tree.all(jax.tree.map(jnp.array_equal, variables["state"], evaluated))
 

@@ -17,9 +17,8 @@ from jaxgen.losses.perceptual import feature
 from tests.support import keys
 
 SHAPE, PIXELS, LATENT, NOISE = (2, 2, 1), 4, 2, 0.3
-W = np.array([[1, 1, 1, 1], [1, -1, 1, -1]]).T * np.array(
-    [0.25, 0.1]
-)  # orthogonal columns: a diagonal posterior
+# orthogonal columns: a diagonal posterior
+W = np.array([[1, 1, 1, 1], [1, -1, 1, -1]]).T * np.array([0.25, 0.1])
 B = np.array([0.1, -0.2, 0.0, 0.3])
 EVIDENCE = multivariate_normal(B, W @ W.T + NOISE**2 * np.eye(PIXELS))
 PRECISION = np.eye(LATENT) + W.T @ W / NOISE**2
@@ -131,9 +130,8 @@ def test_with_a_wrong_posterior_the_bound_rises_with_the_samples_to_the_evidence
 
 def test_log_prob_says_what_it_is():
     family, variables = linear_gaussian()
-    value = family.log_prob(
-        variables, batch(2), keys(2)
-    )  # not compiled: text cannot leave a compiled function
+    # not compiled: text cannot leave a compiled function
+    value = family.log_prob(variables, batch(2), keys(2))
     assert (value.kind, value.of, value.nats.shape) == ("lower bound", "gaussian", (2,))
 
 
@@ -152,9 +150,8 @@ def test_samples_have_the_models_mean_and_covariance():
     family, variables = linear_gaussian()
     samples = np.asarray(jax.jit(family.sample)(variables, keys(20_000))).reshape(-1, PIXELS)
     np.testing.assert_allclose(samples.mean(0), B, atol=0.01)
-    np.testing.assert_allclose(
-        np.cov(samples.T), W @ W.T, atol=0.005
-    )  # the mean image: without the pixel noise
+    # the mean image: without the pixel noise
+    np.testing.assert_allclose(np.cov(samples.T), W @ W.T, atol=0.005)
     assert family.nfe() == 1
 
 
@@ -262,9 +259,8 @@ def test_a_vae_gan_gives_all_that_its_terms_need():
         assert value.shape == (4,) and np.isfinite(value).all(), name
     np.testing.assert_allclose(again, score, rtol=1e-5)
     pairs = zip(jax.tree.leaves(variables["state"]), jax.tree.leaves(state), strict=True)
-    moved = [
-        np.abs(a - b).max() > 0 for a, b in pairs if a.size > 1
-    ]  # the score's vector has one entry: 1 or -1
+    # the score's vector has one entry: 1 or -1
+    moved = [np.abs(a - b).max() > 0 for a, b in pairs if a.size > 1]
     assert moved and all(moved)
 
 

@@ -34,9 +34,11 @@ def model(classes=0, schedule="linear", prediction="noise", condition_dropout=0.
     config.data.update(image_shape=SHAPE, num_classes=classes)
     options = dict(steps=steps, end=0.5) if schedule == "linear" else {}
     config.model.update(
-        schedule=dict(name=schedule, **options), prediction=prediction, condition_dropout=condition_dropout,
+        schedule=dict(name=schedule, **options),
+        prediction=prediction,
+        condition_dropout=condition_dropout,
         denoiser=dict(name="mlp_denoiser", width=16, depth=1, embedding=8),
-    )  # fmt: skip
+    )
     family = families.build(config)
 
     @jax.jit
@@ -207,9 +209,8 @@ def test_labels_are_dropped_at_their_rate_in_training_only():
     def share_without_label(train):
         a, b = (forward(family, variables, d, keys(n), train)["prediction"] for d in (data, other))
         without = np.abs(a - b).max((1, 2, 3)) == 0
-        np.testing.assert_allclose(
-            a[without], null[without], atol=1e-5
-        )  # what is left is the null class
+        # what is left is the null class
+        np.testing.assert_allclose(a[without], null[without], atol=1e-5)
         return float(np.mean(without))
 
     assert share_without_label(True) == pytest.approx(0.3, abs=0.075)  # 5 standard errors
@@ -228,7 +229,7 @@ def test_labels_are_dropped_at_their_rate_in_training_only():
             "condition_dropout > 0",
         ),
         (lambda: model()[0].sample(model()[1], keys(2), steps=21), "longer than the 20 steps"),
-        (lambda: model()[0].sample(model()[1], keys(2), steps=2, eta=2.0), "eta must lie"),
+        (lambda: model()[0].sample(model()[1], keys(2), steps=2, eta=2.0), "eta must be"),
         (lambda: model(prediction="noize"), "did you mean noise"),
         (lambda: model(condition_dropout=1.0), "condition_dropout"),
         (lambda: model(schedule="liner"), "did you mean linear"),

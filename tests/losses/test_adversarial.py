@@ -51,11 +51,9 @@ def test_losses_are_their_formulae(name):
         adversarial.generator_loss(name, REAL, FAKE), generator, rtol=1e-5, atol=1e-6
     )
     outputs = {"real_score": REAL, "fake_score": FAKE, "batch_mean": jnp.mean}
+    np.testing.assert_allclose(adversarial.critic(loss=name)(outputs), critic, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
-        adversarial.TERMS["critic"](loss=name)(outputs), critic, rtol=1e-5, atol=1e-6
-    )
-    np.testing.assert_allclose(
-        adversarial.TERMS["adversarial"](loss=name)(outputs), generator, rtol=1e-5, atol=1e-6
+        adversarial.adversarial(loss=name)(outputs), generator, rtol=1e-5, atol=1e-6
     )
 
 
@@ -160,9 +158,7 @@ def test_r1_can_be_differentiated_twice():
     squared = float((X**2).sum())
 
     def loss(a):
-        return adversarial.TERMS["r1"]()(
-            {"critic": lambda images: a * quadratic(images), "real": X}
-        ).sum()
+        return adversarial.r1()({"critic": lambda images: a * quadratic(images), "real": X}).sum()
 
     assert jax.grad(loss)(1.5) == pytest.approx(1.5 * squared, rel=1e-5)
     assert jax.grad(jax.grad(loss))(1.5) == pytest.approx(squared, rel=1e-5)
@@ -170,14 +166,10 @@ def test_r1_can_be_differentiated_twice():
 
 def test_penalty_terms_look_at_their_own_images():
     outputs = {"critic": quadratic, "real": X, "fake": Y, "keys": keys(5)}
-    np.testing.assert_allclose(
-        adversarial.TERMS["r1"]()(outputs), 0.5 * (X**2).sum((1, 2, 3)), rtol=1e-5
-    )
-    np.testing.assert_allclose(
-        adversarial.TERMS["r2"]()(outputs), 0.5 * (Y**2).sum((1, 2, 3)), rtol=1e-5
-    )
+    np.testing.assert_allclose(adversarial.r1()(outputs), 0.5 * (X**2).sum((1, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(adversarial.r2()(outputs), 0.5 * (Y**2).sum((1, 2, 3)), rtol=1e-5)
     linear_outputs = {**outputs, "critic": linear}
-    penalty = adversarial.TERMS["gradient_penalty"](target=2.0)(linear_outputs)
+    penalty = adversarial.gradient_penalty_term(target=2.0)(linear_outputs)
     np.testing.assert_allclose(penalty, (np.linalg.norm(W.ravel()) - 2) ** 2, rtol=1e-5)
 
 

@@ -77,10 +77,10 @@ def test_published_min_snr_weights():
     ("options", "message"),
     [
         ({"weighting": "minsnr"}, "did you mean min_snr"),
-        ({"weighting": None}, "unknown loss weighting"),
+        ({"weighting": None}, "weighting must be a string"),
         ({"weighting": "simple", "gamma": 3.0}, "'simple' has no option 'gamma'"),
         ({"weighting": "min_snr", "gama": 3.0}, "did you mean gamma"),
-        *(({"weighting": "min_snr", "gamma": g}, "gamma must lie in") for g in (0, np.nan, "5")),
+        *(({"weighting": "min_snr", "gamma": g}, "gamma must be") for g in (0, np.nan, "5")),
     ],
 )
 def test_a_wrong_weighting_is_found_when_the_objective_is_built(options, message):

@@ -97,12 +97,12 @@ def test_terms_are_to_be_minimised():
         "posterior": (MEAN, LOG_VARIANCE),
         "log_weights": lambda count: jnp.asarray(log_weights[:count]),
     }
-    np.testing.assert_array_equal(elbo.TERMS["reconstruction"]()(outputs), -np.arange(4.0))
+    np.testing.assert_array_equal(elbo.reconstruction()(outputs), -np.arange(4.0))
     np.testing.assert_allclose(
-        elbo.TERMS["kl"]()(outputs), kl_by_quadrature(MEAN, LOG_VARIANCE).sum(-1), rtol=1e-5
+        elbo.kl()(outputs), kl_by_quadrature(MEAN, LOG_VARIANCE).sum(-1), rtol=1e-5
     )
     np.testing.assert_allclose(
-        elbo.TERMS["importance_weighted"](num_samples=3)(outputs),
+        elbo.importance_weighted(num_samples=3)(outputs),
         -np.log(np.exp(log_weights[:3]).mean(0)),
         rtol=1e-5,
     )

@@ -1,4 +1,4 @@
-"""Observation models against SciPy, and the discretised logistic as a distribution over 256 levels."""
+"""Observation models against SciPy; the discretised logistic as a law over 256 levels."""
 
 import jax
 import jax.numpy as jnp
@@ -45,9 +45,8 @@ def each_level(mean, log_scale):
     row = jax.vmap(
         lambda x: likelihood.discretized_logistic_log_prob(mean[:, None], log_scale[:, None], x)
     )
-    return row(
-        jnp.broadcast_to(jnp.float32(LEVELS)[:, None, None], (256, mean.size, 1))
-    )  # [256, pixels]
+    # [256, pixels]
+    return row(jnp.broadcast_to(jnp.float32(LEVELS)[:, None, None], (256, mean.size, 1)))
 
 
 def test_discretized_logistic_sums_to_one():
@@ -76,9 +75,8 @@ def test_discretized_logistic_is_scipys_difference_of_distribution_functions():
 
 def test_values_and_gradients_are_finite_at_extremes():
     grid = np.meshgrid([-1e3, -1.0, 0.0, 1.0, 1e3], [-1e3, -7.0, 0.0, 40.0], [-1.0, 1 / 255, 1.0])
-    mean, log_scale, x = (
-        jnp.float32(g.reshape(-1, 1, 1, 1)) for g in grid
-    )  # an example for each combination
+    # an example for each combination
+    mean, log_scale, x = (jnp.float32(g.reshape(-1, 1, 1, 1)) for g in grid)
 
     def check(function, *arguments):
         values, pull = jax.vjp(function, *arguments)
@@ -95,9 +93,8 @@ def test_dynamic_binarisation_has_the_grey_value_as_its_probability_and_depends_
     image = jnp.broadcast_to(jnp.linspace(-1, 1, 5)[:, None], (4000, 1, 5, 1))
     x = model.observe(image, keys(4000))
     assert set(np.unique(x)) == {0.0, 1.0}
-    np.testing.assert_allclose(
-        x.mean((0, 1, 3)), np.linspace(0, 1, 5), atol=0.04
-    )  # 5 standard errors
+    # 5 standard errors
+    np.testing.assert_allclose(x.mean((0, 1, 3)), np.linspace(0, 1, 5), atol=0.04)
     np.testing.assert_array_equal(model.observe(image[5:7], keys(4000)[5:7]), x[5:7])
     threshold = likelihood.build("bernoulli", binarization="threshold")
     np.testing.assert_array_equal(threshold.observe(image, None)[0, 0, :, 0], [0, 0, 0, 1, 1])

@@ -26,16 +26,16 @@ def test_the_distance_is_a_unit_gaussians_negative_log_likelihood_in_feature_spa
 
 def test_a_term_may_choose_its_layers():
     outputs = {"real_features": A, "reconstruction_features": B}
-    every = perceptual.TERMS["feature"]()(outputs)
+    every = perceptual.feature()(outputs)
     np.testing.assert_allclose(
         every, sum(gaussian_distance(a, b) for a, b in zip(A, B, strict=True)), rtol=1e-5
     )
-    last = perceptual.TERMS["feature"](layers=(-1,))(outputs)
+    last = perceptual.feature(layers=(-1,))(outputs)
     np.testing.assert_allclose(last, gaussian_distance(A[2], B[2]), rtol=1e-5)
 
 
 def test_pixels_are_compared_directly():
     outputs = {"real": A[1], "reconstruction": B[1]}
     np.testing.assert_allclose(
-        perceptual.TERMS["pixel"]()(outputs), gaussian_distance(A[1], B[1]), rtol=1e-5
+        perceptual.pixel()(outputs), gaussian_distance(A[1], B[1]), rtol=1e-5
     )

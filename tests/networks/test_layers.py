@@ -90,9 +90,8 @@ def test_dropout_follows_the_example_and_the_layer():
 def test_sinusoidal_embedding_is_the_formula():
     time, dim = np.array([0.0, 0.3, 1.0]), 6
     expected = [
-        [
-            f(1000 * t * 10_000 ** (-i / 2)) for f in (np.sin, np.cos) for i in range(3)
-        ]  # dim / 2 - 1 = 2
+        # dim / 2 - 1 = 2
+        [f(1000 * t * 10_000 ** (-i / 2)) for f in (np.sin, np.cos) for i in range(3)]
         for t in time
     ]
     close(sinusoidal_embedding(jnp.asarray(time), dim), np.float32(expected), 1000 * time)
@@ -181,14 +180,13 @@ def test_spectral_vector_moves_only_in_training_and_when_mutable():
     np.testing.assert_array_equal(idle["spectral"]["u"], before)
     in_training, moved = SpectralDense(5, train=True).apply(variables, x, mutable=["spectral"])
     assert not np.array_equal(moved["spectral"]["u"], before)
-    np.testing.assert_array_equal(
-        SpectralDense(5, train=True).apply(variables, x), in_training
-    )  # immutable: no error
+    # immutable: no error
+    np.testing.assert_array_equal(SpectralDense(5, train=True).apply(variables, x), in_training)
     np.testing.assert_array_equal(evaluated, in_training)
 
 
 def test_patches_are_squares_of_neighbours_and_come_back():
-    image = jnp.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
+    image = jnp.arange(2.0 * 4 * 6 * 3).reshape(2, 4, 6, 3)
     patches = to_patches(image, 2, "test")
     assert patches.shape == (2, 2, 3, 12)
     np.testing.assert_array_equal(patches[1, 1, 2], image[1, 2:4, 4:6].reshape(-1))
@@ -213,7 +211,9 @@ def test_flash_attention_is_chosen_where_cudnn_takes_it(monkeypatch, size, dtype
     seen = []
     monkeypatch.setattr(layers, "_has_flash_attention", lambda: True)
     monkeypatch.setattr(
-        jax.nn, "dot_product_attention", lambda *args, implementation: seen.append(implementation)
+        jax.nn,
+        "dot_product_attention",
+        lambda query, *args, implementation: seen.append(implementation) or query,
     )
     attention(*[jnp.zeros((1, 2, 1, size), dtype)] * 3)
     assert seen == [chosen]

@@ -145,7 +145,7 @@ def test_elsewhere_it_is_laxs_own(monkeypatch, plain):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
 def test_the_layer_is_linens(dtype, strides):
-    x = normal(0, 2, 6, 7, 3)
+    x = jnp.asarray(normal(0, 2, 6, 7, 3))
     ours, theirs = (layer(4, (3, 3), strides=strides, dtype=dtype) for layer in (Conv, nn.Conv))
     variables = theirs.init(jax.random.key(1), x)
     jax.tree.map(np.testing.assert_array_equal, ours.init(jax.random.key(1), x), variables)

@@ -163,9 +163,8 @@ def test_the_report_in_a_browser(tmp_path):
 
     for frame in ("phone", "desk"):
         seen = found[frame]
-        assert (
-            seen["pictures"] == 3 + 1 + 3 and seen["broken"] == []
-        )  # grids, real images, trade-offs
+        # grids, real images, trade-offs
+        assert seen["pictures"] == 3 + 1 + 3 and seen["broken"] == []
         assert (
             seen["overflow"] == 0
             and seen["wide"] == []
@@ -190,10 +189,8 @@ def test_the_report_in_a_browser(tmp_path):
     assert all(table["scrolled"] > 50 for table in found["phone"]["loose"])
     faulty = found["faulty"]
     assert faulty["overflow"] > 1000 and [text.split()[-1] for text in faulty["wide"]] == ["wide"]
-    assert [text.split()[-1] for text in faulty["broken"]] == [
-        "outside",
-        "broken",
-    ]  # the first by the page's own policy
+    # the first by the page's own policy
+    assert [text.split()[-1] for text in faulty["broken"]] == ["outside", "broken"]
     assert [text.split()[-1] for text in faulty["small"]] == ["small"]
     assert [text.split()[-1] for text in faulty["unseen"]] == ["unseen"]
     assert (

@@ -33,9 +33,8 @@ def starting(lines, label):
 def test_the_front_is_the_one_of_brute_force():
     rng = np.random.default_rng(0)
     for _ in range(20):
-        values = rng.integers(0, 4, (6, 3)).astype(
-            float
-        )  # few values, so that ties and equal systems come about
+        # few values, so that ties and equal systems come about
+        values = rng.integers(0, 4, (6, 3)).astype(float)
         of = results(*(system(f"s{i}", *row) for i, row in enumerate(values)))
         better = values * [-1, -1, 1]
         expected = {f"s{i}": [] for i in range(6)}

@@ -42,6 +42,7 @@ def a_state(step: int) -> TrainState:
         ema={},
         position=np.array([step, 3], np.int32),
         bad_step=np.int32(-1),
+        frozen={},
     )
 
 

@@ -8,20 +8,15 @@ from jaxgen.training import checkpoint, loop
 from tests.support import close
 from tests.tiny import SYSTEMS, tiny
 
-USUAL = ("vae_gan", "diffusion_gan")  # with state of the batch, dropout, flips, late and lazy terms
+
+def slow_but(usual, names):
+    return [n if n == usual else pytest.param(n, marks=pytest.mark.slow) for n in names]
 
 
-def every_family(*usual):
-    return pytest.mark.parametrize(
-        "name", [n if n in usual else pytest.param(n, marks=pytest.mark.slow) for n in SYSTEMS]
-    )
-
-
-@every_family(*USUAL)
-@pytest.mark.parametrize("kind", ["jit", "fsdp", "pmap"])
+# vae_gan has state of the batch and late and lazy terms; diffusion_gan dropout and flips
+@pytest.mark.parametrize("name", slow_but("vae_gan", SYSTEMS))
+@pytest.mark.parametrize("kind", slow_but("jit", ["jit", "fsdp", "pmap"]))
 def test_eight_devices_give_the_numbers_of_one_state_included(compiled, name, kind):
-    if (name, kind) == ("diffusion_gan", "pmap"):
-        pytest.skip("vae_gan stands for it")
     one, eight = (compiled(name, each).run(3) for each in ("one device", kind))
     for a, b in zip(one[1], eight[1], strict=True):
         assert a.keys() == b.keys() and all(np.isfinite(x) for x in a.values())
@@ -61,9 +56,8 @@ def indices(system, steps):
     return chosen.reshape(steps, -1)
 
 
-@pytest.mark.parametrize(
-    ("name", "accumulate"), [pytest.param("vae", 4, marks=pytest.mark.slow), ("diffusion_gan", 2)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "accumulate"), [("vae", 4), ("diffusion_gan", 2)])
 def test_micro_batches_do_not_change_the_update(compiled, name, accumulate):
     """SGD, so that a parameter moves by its gradient."""
 
@@ -80,7 +74,7 @@ def test_micro_batches_do_not_change_the_update(compiled, name, accumulate):
     close(other.params, state.params, 1.0)
 
 
-@every_family("diffusion_gan", "distillation")
+@pytest.mark.parametrize("name", slow_but("vae", SYSTEMS))
 def test_a_run_that_is_stopped_ends_in_the_bits_of_one_that_was_not(name, tmp_path, one_device):
     def train(folder, steps):
         config = tiny(name)

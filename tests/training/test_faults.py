@@ -19,7 +19,7 @@ from jaxgen import cli, data
 from jaxgen import config as config_lib
 from jaxgen.data import order
 from jaxgen.errors import InputError
-from jaxgen.losses import elbo
+from jaxgen.losses import objective
 from jaxgen.training import checkpoint, lock, logging, loop
 
 TRAIN = """
@@ -83,10 +83,8 @@ def test_a_lock_is_let_go(tmp_path):
     with lock.hold(str(tmp_path)):
         with pytest.raises(InputError, match=f"process {os.getpid()} on"), lock.hold(str(tmp_path)):
             pass
-        with (
-            pytest.raises(InputError),
-            lock.hold(str(tmp_path)),
-        ):  # the one that was refused has changed nothing
+        # the one that was refused has changed nothing
+        with pytest.raises(InputError), lock.hold(str(tmp_path)):
             pass
     with lock.hold(str(tmp_path)):
         pass
@@ -107,7 +105,7 @@ def test_file_systems_without_locks(tmp_path, monkeypatch, number):
 
 
 def test_nan_in_one_example_of_one_batch(tiny, tmp_path, monkeypatch):
-    """Though it leaves all parameters finite, and falls into the middle of a call of several steps."""
+    """It leaves all parameters finite and falls into the middle of a call of several steps."""
     config, at = tiny("vae"), 5
     source = data.from_config(config, "train").everything()
     chosen, _ = order.indices(np.zeros(2, np.int32), (at + 1) * 16, len(source.images), config.seed)
@@ -118,7 +116,7 @@ def test_nan_in_one_example_of_one_batch(tiny, tmp_path, monkeypatch):
             jnp.all(jnp.abs(outputs["real"] - image) < 1e-3, axis=(1, 2, 3)), jnp.nan, 0.0
         )
 
-    monkeypatch.setitem(elbo.TERMS, "poisoned", poisoned)
+    monkeypatch.setitem(objective.TERMS, "poisoned", poisoned)
     config.players.model.terms = {**config.players.model.terms.to_dict(), "poisoned": {}}
     config.train.update(log_every=100, steps=20)
     config.checkpoint.every = 4
@@ -148,9 +146,9 @@ def command(tiny, tmp_path):
 
 
 def test_a_full_disk_asks_for_another_try(command, tmp_path, monkeypatch, capsys):
-    full = lambda path, mode="r", *rest, **keywords: open(
-        "/dev/full" if mode == "a" else path, mode, *rest, **keywords
-    )  # noqa: E731
+    def full(path, mode="r", *rest, **keywords):
+        return open("/dev/full" if mode == "a" else path, mode, *rest, **keywords)
+
     with monkeypatch.context() as patch:
         patch.setattr(logging, "open", full, raising=False)
         assert cli.main(command) == os.EX_TEMPFAIL == 75

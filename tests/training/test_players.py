@@ -3,10 +3,10 @@ from ml_collections import ConfigDict
 
 from jaxgen.config import default, player
 from jaxgen.errors import InputError
-from jaxgen.families.base import Family
+from jaxgen.families.base import Data, Family
 from jaxgen.training import players
 
-FAMILY = Family(("encoder", "decoder", "critic"), None, None, None, {}, lambda: 1)
+FAMILY = Family("toy", ("encoder", "decoder", "critic"), Data((2,)), None, None, None)
 TERMS = dict(kl=dict())
 
 

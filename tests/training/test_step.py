@@ -144,9 +144,8 @@ def test_a_player_that_updates_several_times_does_so_on_fresh_data_and_noise():
     noisy = {**table, "a": toy_player("a", lambda o: o["a"] * o["noise"], updates=2)}
     ((now, metrics),) = toy_run(noisy, [toy_batch(levels[:2])])
     total, metric = (1.0 - float(now.params["a"])) / 0.1, float(metrics["a/loss"])
-    assert metric != pytest.approx(
-        (1 - 0.1 * total / 2) * total / 2, rel=1e-3
-    )  # it would be, were first = last
+    # it would be, were first = last
+    assert metric != pytest.approx((1 - 0.1 * total / 2) * total / 2, rel=1e-3)
 
 
 def test_noise_is_new_every_step_and_belongs_to_the_example():
@@ -172,9 +171,8 @@ def test_averages_follow_their_recursion_with_warm_up():
             expected[rate] = decay * expected[rate] + (1 - decay) * a
             assert now.ema[str(rate)]["a"] == pytest.approx(expected[rate], rel=1e-5)
         assert set(now.ema["0.5"]) == {"a"}
-        assert (
-            state.variables(now)["params"]["a"] == now.ema["0.99"]["a"]
-        )  # the slowest, in whatever order they are named
+        # the slowest, in whatever order they are named
+        assert state.variables(now)["params"]["a"] == now.ema["0.99"]["a"]
     now = history[-1][0]
     assert state.variables(now)["params"]["b"] == now.params["b"]  # not averaged
     assert state.variables(now, ema=0.99)["params"]["a"] == now.ema["0.99"]["a"]

@@ -3,6 +3,8 @@ of the FID).
 """
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 from jaxgen import data
 from jaxgen.errors import InputError, lookup
@@ -37,13 +39,14 @@ def build(
             )
         return judge
 
-    table = {
+    def by_inception(layer, fit):
+        return inception.extractor(weights or None, layer, resize=resize)
+
+    table: dict[str, Any] = {
         "classifier": by_classifier,
         "pixels": lambda fit: pixels.extractor(fit.images, fit.name, data.fingerprint(fit)),
     }
     for layer in inception.LAYERS:
-        table[f"inception{layer}"] = lambda fit, layer=layer: inception.extractor(
-            weights or None, layer, resize=resize
-        )
+        table[f"inception{layer}"] = partial(by_inception, layer)
     found = [lookup(table, "extractor", name) for name in names]
     return [each if isinstance(each, Extractor) else each(fit) for each in found]

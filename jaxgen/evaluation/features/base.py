@@ -17,6 +17,11 @@ class Features(NamedTuple):
     vectors: Float[ndarray, "N D"]
     probabilities: Float[ndarray, "N K"] | None
 
+    def take(self, rows: ndarray | slice) -> "Features":
+        """Those of some images."""
+        some = None if self.probabilities is None else self.probabilities[rows]
+        return Features(self.vectors[rows], some)
+
 
 class Extractor(NamedTuple):
     """A pinned function from images to features.

@@ -169,7 +169,8 @@ def stacked_modes(judge: Extractor, images: UInt8[np.ndarray, "N H W 3"]) -> Int
             f"stacked modes: the images have shape {images.shape}, expected three digits in [N, H, "
             f"W, 3]"
         )
-    classes = [judge.extract(images[..., i : i + 1]).probabilities.argmax(axis=1) for i in range(3)]
+    seen = [judge.extract(images[..., i : i + 1]).probabilities for i in range(3)]
+    classes = [np.argmax(each, axis=1) for each in seen if each is not None]
     return 100 * classes[0] + 10 * classes[1] + classes[2]
 
 

@@ -8,6 +8,7 @@ import math
 import os
 import zipfile
 from collections.abc import Mapping
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ def load(path: str, layer: int) -> dict[str, Float[np.ndarray, "..."]]:
     / sqrt(v + 0.001), b' = b - m g / sqrt(v + 0.001). Raises InputError for a file that is missing,
     unreadable, or without this layer."""
     stored = _read(path)
-    given = {}
+    given: dict[str, np.ndarray] = {}
     for key, value in stored.items():
         name, _, kind = key.rpartition(".")
         if kind == "weight" and name.endswith(".conv"):
@@ -173,6 +174,20 @@ def _compiled(layer: int, resize: str, batch_size: int):
     return network
 
 
+def _in_batches(network, images: UInt8[np.ndarray, "N H W C"], layer: int, size: int) -> Features:
+    """The features of all images; the last batch is filled up, so that one shape is compiled."""
+    vectors = np.empty((len(images), layer), np.float32)
+    probabilities = np.empty((len(images), 1008), np.float32) if layer == 2048 else None
+    for start in range(0, len(images), size):
+        batch = images[start : start + size]
+        missing = np.zeros((size - len(batch), *images.shape[1:]), np.uint8)
+        some_vectors, some_probabilities = network(np.concatenate([batch, missing]))
+        vectors[start : start + len(batch)] = some_vectors[: len(batch)]
+        if probabilities is not None:
+            probabilities[start : start + len(batch)] = some_probabilities[: len(batch)]
+    return Features(vectors, probabilities)
+
+
 def extractor(
     path: str | None, layer: int = 768, *, resize: str = "tf1_bilinear", batch_size: int = 32
 ) -> Extractor:
@@ -216,20 +231,7 @@ def extractor(
     network = _compiled(layer, resize, batch_size)
 
     def extract(images: UInt8[np.ndarray, "N H W C"]) -> Features:
-        images = _checked(images, layer)
-        vectors = np.empty((len(images), layer), np.float32)
-        probabilities = np.empty((len(images), 1008), np.float32) if layer == 2048 else None
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size]
-            # the last batch is filled up, so that one shape is compiled
-            padded = np.concatenate(
-                [batch, np.zeros((batch_size - len(batch), *images.shape[1:]), np.uint8)]
-            )
-            some_vectors, some_probabilities = network(weights, padded)
-            vectors[start : start + len(batch)] = some_vectors[: len(batch)]
-            if probabilities is not None:
-                probabilities[start : start + len(batch)] = some_probabilities[: len(batch)]
-        return Features(vectors, probabilities)
+        return _in_batches(partial(network, weights), _checked(images, layer), layer, batch_size)
 
     protocol = {
         "weights": f"{os.path.basename(path)} sha256 {sha256}",

@@ -123,15 +123,15 @@ class Inception(nn.Module):
             one, three, double, pool = self.heads(name, x, heads | {".branch_pool": 192})
         double = self.conv(f"{name}.branch3x3dbl_2", double, 384, (3, 3))
         wide, high = (1, 3), (3, 1)
-        three = [
+        threes = [
             self.conv(f"{name}.branch3x3_2{part}", three, 384, size)
             for part, size in (("a", wide), ("b", high))
         ]
-        double = [
+        doubles = [
             self.conv(f"{name}.branch3x3dbl_3{part}", double, 384, size)
             for part, size in (("a", wide), ("b", high))
         ]
-        return jnp.concatenate([one, *three, *double, pool], -1)
+        return jnp.concatenate([one, *threes, *doubles, pool], -1)
 
     def weights(self, name: str, shape: Sequence[int]) -> tuple[Array, Array]:
         kernel = self.param(f"{name}.kernel", nn.initializers.zeros, tuple(shape))
@@ -200,7 +200,7 @@ def _average_pool(x: Array) -> Array:
     rows, columns = ([min(i + 2, n) - max(i - 1, 0) for i in range(n)] for n in x.shape[1:3])
     x = _pad(x, 1)
     for axis in (1, 2):
-        x = sum(_three(x, axis, 1))
+        x = functools.reduce(jnp.add, _three(x, axis, 1))
     return x / np.outer(rows, columns).astype(np.float32)[..., None]
 
 

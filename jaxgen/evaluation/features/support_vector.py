@@ -27,9 +27,8 @@ def extractor(images: UInt8[np.ndarray, "N H W C"], labels: np.ndarray) -> Extra
         return x.reshape(len(x), -1).astype(np.float64) * (16.0 / 255.0)
 
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # `probability` goes in scikit-learn 1.11; setup.cfg stays below
+        # `probability` goes in scikit-learn 1.11; setup.cfg stays below
+        warnings.simplefilter("ignore", FutureWarning)
         model = SVC(gamma=0.001, probability=True, random_state=0).fit(flat(images), labels)
 
     def extract(x: UInt8[np.ndarray, "N H W C"]) -> Features:

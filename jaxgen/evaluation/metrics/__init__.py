@@ -15,6 +15,7 @@ Neighbours (`neighbours`)
     PrecisionRecall, precision_recall, DensityCoverage, density_coverage
     precision_recall_density_coverage  both for the price of one
     nearest_distance             of each query to its nearest point
+Copies (`copies`)
     training_side                share nearer to training than to held-out points
     distance_ratio               median distance to training over that to held-out points
     training_side_and_distance_ratio   both for the price of one
@@ -33,10 +34,46 @@ Images (`images`)
 Estimate                         mean and std of a repeated measurement
 """
 
-from jaxgen.evaluation.metrics import diversity, frechet, images, kernel, neighbours, transport
 from jaxgen.evaluation.metrics.common import Estimate
-
-__all__ = ["Estimate"]
-for _module in (diversity, frechet, images, kernel, neighbours, transport):
-    __all__ += _module.__all__
-    globals().update({name: getattr(_module, name) for name in _module.__all__})
+from jaxgen.evaluation.metrics.copies import (
+    copy_rate,
+    distance_ratio,
+    duplicates,
+    exact_copies,
+    training_side,
+    training_side_and_distance_ratio,
+)
+from jaxgen.evaluation.metrics.diversity import (
+    Modes,
+    class_distance,
+    class_shares,
+    confident_share,
+    inception_score,
+    modes,
+    vendi_score,
+)
+from jaxgen.evaluation.metrics.frechet import (
+    Moments,
+    frechet_distance,
+    frechet_distance_infinity,
+    frechet_distance_of_moments,
+    moments,
+)
+from jaxgen.evaluation.metrics.images import (
+    bits_per_dimension,
+    mean_squared_error,
+    ms_ssim,
+    pairwise_ms_ssim,
+    psnr,
+    ssim,
+)
+from jaxgen.evaluation.metrics.kernel import gaussian_mmd, kernel_distance, polynomial_mmd
+from jaxgen.evaluation.metrics.neighbours import (
+    DensityCoverage,
+    PrecisionRecall,
+    density_coverage,
+    nearest_distance,
+    precision_recall,
+    precision_recall_density_coverage,
+)
+from jaxgen.evaluation.metrics.transport import sliced_wasserstein

@@ -26,7 +26,7 @@ _CONFIDENT = 0.8
 class Modes(NamedTuple):
     """count: different modes hit. kl: KL(shares of the modes || equal shares), in nats."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # tuples have a method of this name
     kl: float
 
 

@@ -26,7 +26,7 @@ _EPSILON = np.finfo(np.float64).eps
 class Moments(NamedTuple):
     """count: rows, for the record. mean [D]. covariance [D, D], with N - 1 in the denominator."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # tuples have a method of this name
     mean: Float[np.ndarray, "D"]
     covariance: Float[np.ndarray, "D D"]
 

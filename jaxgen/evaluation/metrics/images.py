@@ -219,7 +219,7 @@ def _weights(shape: tuple[int, ...], levels: int | None) -> np.ndarray:
 
 
 def _multi_scale(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    product = 1.0
+    product = np.ones(())
     for level, weight in enumerate(weights):
         whole, structure = _similarity(a, b)
         last = level == len(weights) - 1  # luminance counts at the coarsest scale alone

@@ -42,7 +42,7 @@ class Parallel(NamedTuple):
 
     size: int
     batch_sharding: jax.sharding.Sharding | None
-    index: Callable[[], Any]
+    index: Callable[[], Any]  # type: ignore[assignment]  # tuples have a method of this name
     mean: Callable[[Any], Any]
     with_shardings: Callable[[Any], Any]
     create: Callable[[Callable[[], Any]], Any]

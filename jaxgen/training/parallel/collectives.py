@@ -70,7 +70,8 @@ def mean(tree, specs, sizes: Mapping[str, int]):
     if not sizes:
         return tree
     leaves, structure = jax.tree.flatten(tree)
-    summed = [frozenset(jax.tree.leaves(tuple(spec))) for spec in structure.flatten_up_to(specs)]
+    parts = structure.flatten_up_to(specs)  # type: ignore[attr-defined]
+    summed = [frozenset(jax.tree.leaves(tuple(spec))) for spec in parts]
     for kind in set(summed):
         axes = tuple(axis for axis, size in sizes.items() if axis not in kind and size > 1)
         if not axes:

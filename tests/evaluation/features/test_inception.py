@@ -132,9 +132,8 @@ def test_the_documented_distance_of_torchmetrics():
         )
 
     real, generated = (trunk(64).extract(images(*span)).vectors for span in ((0, 200), (100, 255)))
-    assert frechet_distance(real, generated) == pytest.approx(
-        12.6388, abs=5e-4
-    )  # documented in float32
+    # documented in float32
+    assert frechet_distance(real, generated) == pytest.approx(12.6388, abs=5e-4)
 
 
 @needs_trunk

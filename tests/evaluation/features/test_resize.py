@@ -37,9 +37,8 @@ def test_tf1_takes_pixel_i_times_in_over_out():
     np.testing.assert_array_equal(
         matrix("tf1_bilinear", 2, 4), [[1, 0], [0.5, 0.5], [0, 1], [0, 1]]
     )
-    np.testing.assert_array_equal(
-        matrix("tf1_bilinear", 4, 2), [[1, 0, 0, 0], [0, 0, 1, 0]]
-    )  # no antialiasing
+    # no antialiasing
+    np.testing.assert_array_equal(matrix("tf1_bilinear", 4, 2), [[1, 0, 0, 0], [0, 0, 1, 0]])
     close(matrix("tf1_bilinear", 3, 2), np.array([[1, 0, 0], [0, 0.5, 0.5]]), dtype=np.float64)
 
 

@@ -75,9 +75,8 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_rank_deficient_sets(kind):
     a, b = degenerate(kind), features(1, 300, 12, 1.5, 0.3)
-    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(
-        np.cov(b, rowvar=False)
-    )  # of a point
+    # of a point
+    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(np.cov(b, rowvar=False))
     expected = expected if kind == "collapsed to a point" else by_eigenvalues(a, b)
     assert metrics.frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
     assert metrics.frechet_distance(b, a) == pytest.approx(expected, rel=1e-6)

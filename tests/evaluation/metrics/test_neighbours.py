@@ -5,7 +5,7 @@ import pytest
 
 from jaxgen.errors import InputError
 from jaxgen.evaluation import metrics
-from jaxgen.evaluation.metrics import neighbours
+from jaxgen.evaluation.metrics import distances
 from tests.support import close
 
 
@@ -20,9 +20,8 @@ def between(a, b):
 
 def by_definition(real, generated, k):
     """(precision, recall, density, coverage) from all distances."""
-    radius = [
-        np.sort(between(x, x), axis=1)[:, k] for x in (real, generated)
-    ]  # entry 0 is the point itself
+    # entry 0 is the point itself
+    radius = [np.sort(between(x, x), axis=1)[:, k] for x in (real, generated)]
     across = between(generated, real)
     inside_real, inside_generated = across < radius[0][None], across < radius[1][:, None]
     return (
@@ -79,14 +78,15 @@ def four(real, generated, k):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_they_are_their_definitions(monkeypatch, kind, k, entries):
-    monkeypatch.setattr(neighbours, "_ENTRIES", entries)
+    monkeypatch.setattr(distances, "_ENTRIES", entries)
     real, generated = sets(kind)
     assert four(real, generated, k) == pytest.approx(by_definition(real, generated, k), rel=1e-12)
 
 
+# it loses digits there
 @pytest.mark.parametrize(
     "kind", sorted(set(KINDS) - {"far", "two far clusters", "modes and noise"})
-)  # it loses digits there
+)
 def test_they_are_those_of_the_authors_package(kind):
     package = pytest.importorskip("prdc")
     real, generated = sets(kind)
