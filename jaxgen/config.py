@@ -18,7 +18,7 @@ from ml_collections import ConfigDict, config_dict
 
 import jaxgen
 from jaxgen import files, ranges
-from jaxgen.errors import InputError, call_with_options, nearest
+from jaxgen.errors import InputError, nearest
 from jaxgen.fields import (
     EXPERIMENT,
     FIELDS,
@@ -27,9 +27,10 @@ from jaxgen.fields import (
     default,
     experiment,
     player,
+    pretrained,
     smoke,
     system,
-)  # fmt: skip
+)
 
 __all__ = [
     "FIELDS", "FORMAT", "OPEN", "ConfigDict", "apply", "check", "check_experiment", "default",
@@ -294,15 +295,8 @@ def check(config: ConfigDict) -> None:
     for name in config:
         if name not in reference:
             raise InputError(f"config has no field '{name}': {nearest(name, reference)}")
-    for name in OPEN:
-        section = value(config, name)
-        ranges.check(f"config.{name}", ranges.Section, section)
-        for field in section:
-            ranges.check(f"a field of config.{name}", str, field)
+    _check_open(config)
     check_fields(config)
-    for name, source in config.pretrained.items():
-        ranges.check(f"config.pretrained.{name}", ranges.Section, source)
-        call_with_options(f"config.pretrained.{name}", _pretrained, source)
     if config.train.batch_size % config.train.accumulate:
         raise InputError(
             f"config.train.batch_size {config.train.batch_size} cannot be divided into "
@@ -326,8 +320,15 @@ def check(config: ConfigDict) -> None:
         )
 
 
-def _pretrained(workdir: str, network: str = "", ema: str = "") -> None:
-    """What describes an entry of `config.pretrained`, for its check."""
+def _check_open(config: ConfigDict) -> None:
+    """Raises InputError where a section of OPEN is none, or says of no run what to begin with."""
+    for name in OPEN:
+        ranges.check(f"config.{name}", ranges.Section, value(config, name))
+        for field in value(config, name):
+            ranges.check(f"a field of config.{name}", str, field)
+    for name, source in config.pretrained.items():
+        ranges.check(f"config.pretrained.{name}", ranges.Section, source)
+        ranges.call_with_options(f"config.pretrained.{name}", pretrained, source)
 
 
 def check_fields(config: ConfigDict, section: str = "", types: Mapping[str, Any] = FIELDS) -> None:

@@ -210,6 +210,13 @@ def player(
     )
 
 
+def pretrained(workdir: str, network: str = "", ema: str = "") -> dict[str, str]:
+    """An entry of `config.pretrained`: the network of another run that one begins as.
+
+    network: its name there (empty: the same). ema: a rate, "none", or empty for the slowest."""
+    return {"workdir": workdir, "network": network, "ema": ema}
+
+
 def smoke(config: ConfigDict) -> ConfigDict:
     """The config shrunk to a few steps and samples, on synthetic images where the real ones would
     have to be there.

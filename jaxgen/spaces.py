@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 from jaxgen import draws
-from jaxgen.errors import InputError, call_with_options, lookup
+from jaxgen.errors import InputError, lookup
+from jaxgen.ranges import call_with_options
 
 _FLIP = 0xF11B  # folded into an example's key: the flip shares no random bits with its other uses
 _EXTENT, _SIDE = 4.0, 256  # of a picture of points: what it shows of the plane, and its pixels

@@ -20,7 +20,7 @@ ROOMS = {  # room -> the rooms that it may import, apart from itself
     "troubles": {"errors"},
     "distributed": {"errors"},
     "calls": {"draws"},
-    "spaces": {"errors", "draws"},
+    "spaces": {"errors", "draws", "ranges"},
     "conditions": {"errors", "calls", "draws", "ranges"},
     "fields": {"errors", "ranges"},
     "config": BASE | {"fields"},

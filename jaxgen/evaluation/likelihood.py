@@ -7,8 +7,8 @@ import numpy as np
 
 from jaxgen import data, draws, programs
 from jaxgen.artefact import Artefact
-from jaxgen.errors import call_with_options
 from jaxgen.evaluation import metrics
+from jaxgen.ranges import call_with_options
 
 
 def log_probability(model: Artefact, source: data.Table) -> dict[str, Any] | None:

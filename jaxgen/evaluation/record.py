@@ -16,7 +16,6 @@ import numpy as np
 from jaxtyping import Shaped
 
 from jaxgen import files
-
 from jaxgen.plain import plain
 
 

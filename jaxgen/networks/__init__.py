@@ -42,7 +42,7 @@ ROLES = {  # what a network is for -> those of NETWORKS that can be it
 }
 
 
-def build(name: str = "", *, where: str = "", **options: Any) -> "nn.Module":
+def build(name: Any = "", *, where: str = "", **options: Any) -> "nn.Module":
     """The network `name`, or "package.module:Class", with its attributes set from `options`.
 
     Lists become tuples and `dtype` may be a string ("bfloat16"). `dit` also takes `size="B/2"`,
