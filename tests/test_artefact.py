@@ -38,6 +38,7 @@ def test_samples_depend_on_the_seed_and_their_place_alone(artefact):
     assert (model.sample(9, seed=4) != many).any()
 
 
+@pytest.mark.slow
 def test_codes_reconstructions_and_likelihoods_have_a_row_for_each_example(artefact):
     model, x = artefact("vae"), images(0, 5, 8, 8, 1)
     z = model.encode(x)
@@ -66,6 +67,7 @@ def test_denoise_splits_what_it_sees(artefact):
     close(path.alpha(0.5) * x0 + path.sigma(0.5) * noise, x_t, 8.0, factor=64)
 
 
+@pytest.mark.slow
 def test_a_column_made_of_the_example_is_no_condition_to_give(artefact):
     model = artefact("diffusion_gan")
     with pytest.raises(InputError, match="conditioned on 'small'"):

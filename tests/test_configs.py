@@ -27,6 +27,7 @@ QUICK = ("configs/digits/ddpm.py", "configs/digits/vae_gan.py")
 SMOKE = [path if path in QUICK else pytest.param(path, marks=pytest.mark.slow) for path in CONFIGS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SMOKE)
 def test_smoke(path, tmp_path, monkeypatch):
     # compiled faster; for several see test_parallel

@@ -101,6 +101,7 @@ def test_flags_that_make_no_sense(flags, message):
         distributed.initialize(flags)
 
 
+@pytest.mark.slow
 def test_nobody_answers():
     """In time, in one line, with the exit code for what may work the next time."""
     flags = [

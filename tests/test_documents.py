@@ -76,6 +76,7 @@ def jaxgen(*line) -> None:
     assert cli.main([*line, "--noprogress"]) == 0
 
 
+@pytest.mark.slow
 def test_a_project_of_your_own_trains_resumes_and_samples(project, tmp_path):
     """On eight devices, as all tests see. A stopped run ends in the bits of one never stopped."""
     flags = [f"--config={project}/config.py:smoke", "--config.train.eval_every=2"]
@@ -103,6 +104,7 @@ def test_a_project_of_your_own_is_measured_and_compared(project, tmp_path):
     assert "Flow" in page and "VAE" in page
 
 
+@pytest.mark.slow
 def test_the_flow_of_the_project_is_a_density(project):
     """Its inverse undoes it, and log|det| is that of its Jacobian by autodiff."""
     c = config.load(str(project / "config.py"))
@@ -138,6 +140,7 @@ def recipe(start: str):
     return scope[re.search(r"(?:def|class) (\w+)", code)[1]]
 
 
+@pytest.mark.slow
 def test_the_recipes_are_a_row_each(monkeypatch):
     """A term and a network by their rows, in a family that trains."""
     from jaxgen.losses import objective

@@ -93,6 +93,7 @@ def drawn_from_roots() -> list:
     return [np.asarray(x).ravel().tolist() for x in (*numbers, *words)]
 
 
+@pytest.mark.slow
 def test_jaxs_global_settings_change_no_number():
     program = "from tests.test_draws import drawn_from_roots; print(drawn_from_roots())"
     settings = {"JAX_DEFAULT_PRNG_IMPL": "rbg", "JAX_ENABLE_X64": "1"}

@@ -8,6 +8,8 @@ import sys
 import textwrap
 import time
 
+import pytest
+
 HEAVY = ("tensorflow", "torch", "matplotlib", "pandas", "tensorflow_datasets")
 
 
@@ -105,6 +107,7 @@ def get_config(mode=""):
 """
 
 
+@pytest.mark.slow
 def test_training_without_packages(tmp_path):
     (tmp_path / "config.py").write_text(CONFIG)
     result = python(WITHOUT_PACKAGES, tmp_path / "config.py", tmp_path / "run")

@@ -46,6 +46,7 @@ def diffusion():
     return built, jax.jit(built.init)(jax.random.key(0), batch)
 
 
+@pytest.mark.slow
 def test_samples_are_the_same_in_batches_of_any_size():
     system, variables = diffusion()
     run = generate.sampler(system, {"steps": 3})

@@ -63,6 +63,7 @@ def test_kinds():
         assert troubles.explained(fault) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "platforms",
     ["cuda", "nonsense", *(pytest.param(p, marks=pytest.mark.slow) for p in ("tpu", ","))],

@@ -18,10 +18,11 @@ class CentringCritic(nn.Module):
     @nn.compact
     def __call__(self, x, condition=None, call=EVALUATION):
         mean = self.variable("statistics", "mean", jnp.zeros, x.shape[1:])
+        before = mean.value
         if call.train and self.is_mutable_collection("statistics"):
-            mean.value = 0.9 * mean.value + 0.1 * call.mean(x)
+            mean.value = 0.9 * before + 0.1 * call.mean(x)
         critic = MLPCritic((16, 8), conditions=self.conditions, name="critic")
-        return critic(x - mean.value, condition, call)
+        return critic(x - before, condition, call)
 
 
 def _vae(config):

@@ -113,6 +113,7 @@ def test_splits_are_disjoint_and_their_parts_complete(source):
         assert len(set().union(*seen)) == sum(map(len, seen)) == total
 
 
+@pytest.mark.slow
 def test_a_stream_has_the_batches_of_the_table(source):
     name, split, shape = source
     records, table = (f(name, split, image_shape=shape) for f in (open_records, load))

@@ -38,6 +38,7 @@ def test_every_epoch_is_a_permutation(size, count):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "size, offset, count",
     [(1, 0, 3), (3, 2, 10), (10, 9, 1), (898, 890, 128), (60_000, 59_990, 300)],
@@ -82,6 +83,7 @@ def test_all_permutations_of_few_examples_are_equally_likely():
         check_uniform([numbers[tuple(row)] for row in rows.tolist()], len(numbers))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [10, 101, 898])
 def test_places_neighbours_and_epochs_are_independent(size):
     rows = epochs(size, 4_000_000 // size // 4, seed=11)
@@ -108,6 +110,7 @@ def test_seeds_of_any_length_give_different_orders():
     assert abs(agreements.mean() - 1) < 5 / np.sqrt(399) and max(Counter(agreements.tolist())) < 9
 
 
+@pytest.mark.slow
 def test_far_epochs_and_large_data_sets():
     size = 2**31 - 1
     entries, after = order.indices(Position(10**6, size - 3), 1000, size, 5)

@@ -108,6 +108,7 @@ def ended(process):
     return out
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_batches_and_a_killed_one_is_an_error(tmp_path):
     body = """
         source = load("digits", "train")
@@ -139,6 +140,7 @@ def test_workers_give_the_same_batches_and_a_killed_one_is_an_error(tmp_path):
     assert ended(script(body, tmp_path)).split("\n") == ["script runs", "one error", ""]
 
 
+@pytest.mark.slow
 def test_an_error_in_a_worker_and_what_a_worker_loads(tmp_path):
     body = """
         import dataclasses
@@ -159,6 +161,7 @@ def test_an_error_in_a_worker_and_what_a_worker_loads(tmp_path):
     assert ended(script(body, tmp_path)) == "script runs\nInputError [] False []\n"
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_their_parent(tmp_path):
     body = """
         records = open_records("synthetic", "train", image_shape=(64, 64, 3))

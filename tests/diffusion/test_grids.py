@@ -19,6 +19,7 @@ EVERY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name,options", EVERY)
 @pytest.mark.parametrize("kind", list(grids.GRIDS))
 @pytest.mark.parametrize("steps", [1, 7, 50])

@@ -25,6 +25,7 @@ def as_denoiser(network_of):
     return denoise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
 def test_guidance_moves_gaussians_by_its_weight(weight):
     """p(x|null)^(1-w) p(x|class)^w is N(w mean, 1) at every time, and so are its samples."""
@@ -57,6 +58,7 @@ def test_guidance_is_one_call_and_needs_no_particular_condition():
     assert sizes == [4]
 
 
+@pytest.mark.slow
 def test_guidance_interval():
     guided = guidance.classifier_free(network, jnp.array([0, 1]), 2, 4.0, interval=(0.3, 0.6))
     x = jnp.ones((2, 1, 1, 1))

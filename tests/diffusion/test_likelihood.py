@@ -43,6 +43,7 @@ def test_discretised_gaussian_has_finite_gradients_everywhere():
     assert jnp.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 100, 1000])
 def test_terms_are_the_kl_between_the_two_gaussians(k):
     """KL of N(mu(x_t, x_0), v) and N(mu(x_t, x0_hat), v), by Ho et al. 2020, eq. 7, in float64."""
@@ -102,6 +103,7 @@ def exact_bound(schedule):
     return denoising + prior - (mass * np.log(upper - lower)).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", [LINEAR, even_schedule()], ids=lambda s: s.name)
 def test_the_bound_on_gaussian_data_is_its_closed_form_and_above_the_evidence(schedule):
     count = 512
@@ -127,6 +129,7 @@ def test_the_bound_on_gaussian_data_is_its_closed_form_and_above_the_evidence(sc
     assert exact < (0.06 if schedule.name == "even" else 0.6)
 
 
+@pytest.mark.slow
 def test_estimates_are_unbiased():
     """The exact sum, the stratified and the single-time estimate share their expectation."""
     schedule = schedules.build("linear", steps=10, end=0.4)

@@ -54,6 +54,7 @@ def test_ancestral_sampling_has_the_variance_that_the_recursion_predicts(varianc
     assert float(x.var()) == pytest.approx(var, rel=4 * np.sqrt(2 / x.size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", solvers.SOLVERS)
 def test_zero_terminal_snr_starts_from_pure_noise(name):
     schedule = schedules.build("linear", zero_terminal_snr=True)

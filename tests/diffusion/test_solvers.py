@@ -60,6 +60,7 @@ def run(name, path="linear", count=3):
     return jax.tree.map(np.asarray, whole), len(called)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", ORDERS)
 def test_the_error_falls_with_the_order(name, path):
@@ -79,6 +80,7 @@ def test_the_error_falls_with_the_order(name, path):
     assert np.log2(errors[0] / errors[1]) == pytest.approx(ORDERS[name], abs=0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
 def test_network_calls_are_counted_exactly(name):
     assert run(name)[1] == ROWS[name]().nfe(len(GRID) - 1) == CALLS[name]
@@ -105,6 +107,7 @@ def test_a_deterministic_solver_draws_nothing(name):
     assert bool(drawn) == (name == "ddpm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
 def test_a_sample_depends_on_its_key_alone(name):
     many, alone = run(name)[0], run(name, count=1)[0]
@@ -112,6 +115,7 @@ def test_a_sample_depends_on_its_key_alone(name):
     assert len(np.unique(many.x.round(4))) > 15  # repeated neither across samples nor pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
 def test_a_trajectory_holds_what_the_network_saw_and_ends_in_the_sample(name):
     whole, _ = run(name)

@@ -32,6 +32,7 @@ def timed(count, variables, batch_size, repeats):
     return speed.sampling(model, {}, lambda num: None, repeats)
 
 
+@pytest.mark.slow
 def test_flops_memory_and_batches_of_matrix_products():
     variables = {"w": jnp.full((SIZE**2, SIZE**2), 1e-3)}
     found = timed(4, variables, batch_size=16, repeats=2)

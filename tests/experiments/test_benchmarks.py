@@ -20,6 +20,7 @@ def script(monkeypatch):
     return importlib.import_module
 
 
+@pytest.mark.slow
 def test_the_sampler_benchmark_writes_a_record_with_its_protocol(script, tmp_path):
     script("benchmark_sampler").main(["--smoke", f"--out={tmp_path}/sampler.json"])
     record = json.loads((tmp_path / "sampler.json").read_text())

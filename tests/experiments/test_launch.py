@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from jaxgen import arguments
+from jaxgen.commands import common, train
 
 LAUNCH = Path(__file__).resolve().parents[2] / "experiments" / "launch"
 SCRIPTS = ("tpu_pod.sh", "slurm.sbatch")
@@ -189,6 +190,5 @@ def test_the_jobset():
         volume["name"] for volume in pod["volumes"]
     }
     flags = [argument for argument in container["args"] if not argument.startswith("--workdir")]
-    assert arguments.parse(flags[0], flags[1:]).config.parallel.fsdp == -1, (
-        "the flags are those of jaxgen"
-    )
+    values = arguments.parse(flags[0], train, flags[1:])  # the flags are those of jaxgen
+    assert common.file_config(values).parallel.fsdp == -1

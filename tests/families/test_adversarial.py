@@ -34,6 +34,7 @@ def gan(classes=0):
     return family, jax.jit(family.init)(jax.random.key(0), images(1))
 
 
+@pytest.mark.slow
 def test_latents_are_standard_normal():
     """Through a generator that copies its latent: tanh^-1 of the samples."""
     family, variables = gan()
@@ -60,6 +61,7 @@ def test_latents_are_standard_normal():
     np.testing.assert_allclose(np.cov(z.T), np.eye(5), atol=0.07)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [0, 3])
 def test_outputs_hold_what_adversarial_terms_need_and_examples_do_not_mix(classes):
     family, variables = gan(classes)
@@ -88,6 +90,7 @@ def new_state(variables, train):
     return gan()[0].forward(variables, images(2), Call(train, keys(2)))[1]
 
 
+@pytest.mark.slow
 def test_spectral_state_moves_once_a_forward_in_training_and_never_else():
     _, variables = gan()
     trained, evaluated = new_state(variables, True), new_state(variables, False)

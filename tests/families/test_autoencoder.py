@@ -110,6 +110,7 @@ def test_reconstruction_and_kl_are_the_evidence_in_expectation():
     assert difference.mean() == pytest.approx(0.0, abs=5 * difference.std() / np.sqrt(n))
 
 
+@pytest.mark.slow
 def test_with_a_wrong_posterior_the_bound_rises_with_the_samples_to_the_evidence():
     mean_shift = 0.2 * np.ones(LATENT)
     family, variables = linear_gaussian(GAIN, 2 * VARIANCE)
@@ -191,6 +192,7 @@ def images(n, label=True):
     return {**data, "label": jnp.arange(n) % 3} if label else data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("observation", ["bernoulli", "gaussian", "discretized_logistic"])
 def test_an_examples_losses_do_not_depend_on_its_batch(observation):
     family, variables = vae(observation)
@@ -210,6 +212,7 @@ def test_an_examples_losses_do_not_depend_on_its_batch(observation):
         np.testing.assert_allclose(some[name], value[3:6], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_learned_scale_for_all_pixels():
     family, variables = vae()
     scale = variables["params"]["decoder"]["log_scale"]
@@ -240,6 +243,7 @@ def vae_gan():
     return family, jax.jit(family.init)(jax.random.key(0), images(1))
 
 
+@pytest.mark.slow
 def test_a_vae_gan_gives_all_that_its_terms_need():
     family, variables = vae_gan()
     assert family.networks == ("encoder", "decoder", "critic") and set(variables["params"]) == set(
@@ -264,6 +268,7 @@ def test_a_vae_gan_gives_all_that_its_terms_need():
     assert moved and all(moved)
 
 
+@pytest.mark.slow
 def test_the_critic_judges_samples_of_the_prior_and_the_features_belong_to_the_reconstruction():
     family, variables = vae_gan()
     a, b = forward(family, variables), forward(family, variables, sign=-1)

@@ -65,6 +65,7 @@ def forward(family, variables, data, keys, train=True):
     return run(data, keys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction", ["noise", "x0", "v"])
 def test_outputs_are_the_papers(prediction):
     family, variables = model(prediction=prediction)
@@ -93,6 +94,7 @@ def test_outputs_are_the_papers(prediction):
     np.testing.assert_allclose(o["x0_hat"], implied, rtol=1e-3, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_flow_matching_is_the_same_wiring():
     family, variables = model(schedule="rectified", prediction="velocity")
     data, n = images(256), 256
@@ -108,6 +110,7 @@ def test_flow_matching_is_the_same_wiring():
     assert family.log_prob is None  # the bound is one of discrete diffusion
 
 
+@pytest.mark.slow
 def test_the_weight_of_noise_prediction_is_min_snr_over_snr():
     family, variables = model()
     rows = objective.build(
@@ -129,6 +132,7 @@ def test_the_weight_of_noise_prediction_is_min_snr_over_snr():
     )
 
 
+@pytest.mark.slow
 def test_the_training_bound_estimates_the_evaluated_one():
     """One uniform time per example and the sum over all times are two estimates of one number."""
     family, variables = model(prediction="x0")
@@ -152,12 +156,14 @@ def test_the_training_bound_estimates_the_evaluated_one():
     assert estimate.mean() == pytest.approx(-log_prob.mean(), abs=5 * error)
 
 
+@pytest.mark.slow
 def test_log_prob_says_what_it_is():
     family, variables = model(steps=4)
     value = family.log_prob(variables, images(2), keys(2), num_times=2)
     assert (value.kind, value.of, value.nats.shape) == ("lower bound", "uint8", (2,))
 
 
+@pytest.mark.slow
 def test_guidance_is_linear_in_its_weight_from_the_null_class():
     """One step of x0 prediction from time 1 gives the guided prediction itself."""
     family, variables = model(classes=CLASSES, prediction="x0", condition_dropout=0.1)
@@ -196,6 +202,7 @@ def test_a_trajectory_ends_in_the_sample():
     assert whole.x_t.shape == whole.x0.shape == (4, 2, *SHAPE)
 
 
+@pytest.mark.slow
 def test_labels_are_dropped_at_their_rate_in_training_only():
     family, variables = model(classes=CLASSES, condition_dropout=0.3)
     n = 1000

@@ -43,6 +43,7 @@ def draw(options, initial=None, of=model):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "calls"),
     [
@@ -67,6 +68,7 @@ def test_nfe_is_the_number_of_network_calls(options, calls, monkeypatch):
     assert len(called) == family.nfe(**options) == calls
 
 
+@pytest.mark.slow
 def test_eta_and_variance_are_the_solvers_own():
     plain = draw({"steps": 4})
     np.testing.assert_array_equal(plain, draw({"steps": 4, "solver": "ddim", "eta": 1.0}))
@@ -87,6 +89,7 @@ def test_sampling_may_begin_at_an_image_with_noise():
         draw({"grid": grid}, np.float32(x_t[:1]))
 
 
+@pytest.mark.slow
 def test_betas_and_schedules_of_ones_own():
     betas = tuple(np.linspace(1e-4, 0.5, 20))
     named = functools.partial(model, name="betas", betas=betas)

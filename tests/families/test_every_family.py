@@ -95,6 +95,7 @@ def test_a_model_takes_exactly_its_conditions(name):
         family.sample(variables, keys(8), {**(condition or {}), "mood": jnp.zeros(8)})
 
 
+@pytest.mark.slow
 @every_family
 def test_nfe_counts_the_networks_evaluations_exactly(name, monkeypatch):
     config, family, _, variables, batch = system(name)
@@ -122,6 +123,7 @@ def test_latents_have_a_row_for_each_example_and_decode_to_examples(name):
     assert x.shape == batch["x"].shape and np.abs(x).max() <= 1
 
 
+@pytest.mark.slow
 @every_family
 def test_log_prob_says_what_it_is(name):
     config, family, _, variables, batch = system(name)
@@ -133,6 +135,7 @@ def test_log_prob_says_what_it_is(name):
     assert np.isfinite(found.nats).all()
 
 
+@pytest.mark.slow
 @every_family
 def test_denoise_gives_an_image_and_a_noise_that_make_up_what_it_saw(name):
     _, family, _, variables, batch = system(name)

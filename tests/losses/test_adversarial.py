@@ -57,6 +57,7 @@ def test_losses_are_their_formulae(name):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "score", "critic", "generator"),
     [
@@ -118,6 +119,7 @@ def test_a_quadratic_critics_gradient_is_the_image_itself():
     np.testing.assert_allclose(same, (np.linalg.norm(X.reshape(5, -1), axis=1) - 1) ** 2, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_penalty_is_taken_uniformly_between_the_pair_with_one_weight_per_example():
     """On the segment from 0 to an image of norm 2, the quadratic critic's gradient norm is uniform
     on (0, 2).

@@ -48,6 +48,7 @@ def test_log_densities_are_scipys():
     )
 
 
+@pytest.mark.slow
 def test_bound_of_constant_weights_and_of_huge_ones():
     assert elbo.importance_weighted_bound(jnp.full((7, 2), -3.0)) == pytest.approx(
         [-3.0, -3.0], abs=1e-6
@@ -59,6 +60,7 @@ def test_bound_of_constant_weights_and_of_huge_ones():
     )
 
 
+@pytest.mark.slow
 def test_bound_rises_with_the_number_of_samples_to_the_evidence():
     """z ~ N(0, 1), x | z ~ N(z, 0.5^2): log p(x) = log N(x; 0, 1.25). The proposal is wrong on
     purpose.

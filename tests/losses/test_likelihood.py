@@ -49,6 +49,7 @@ def each_level(mean, log_scale):
     return row(jnp.broadcast_to(jnp.float32(LEVELS)[:, None, None], (256, mean.size, 1)))
 
 
+@pytest.mark.slow
 def test_discretized_logistic_sums_to_one():
     rng = np.random.default_rng(0)
     mean = np.concatenate(
@@ -73,6 +74,7 @@ def test_discretized_logistic_is_scipys_difference_of_distribution_functions():
     assert stable.mean() > 0.5
 
 
+@pytest.mark.slow
 def test_values_and_gradients_are_finite_at_extremes():
     grid = np.meshgrid([-1e3, -1.0, 0.0, 1.0, 1e3], [-1e3, -7.0, 0.0, 40.0], [-1.0, 1 / 255, 1.0])
     # an example for each combination

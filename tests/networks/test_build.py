@@ -100,6 +100,7 @@ def products(jaxpr):
                 yield from products(inner)
 
 
+@pytest.mark.slow
 @EVERY
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_every_product_is_computed_in_dtype_and_the_output_is_float32(name, dtype):
@@ -116,6 +117,7 @@ def test_every_product_is_computed_in_dtype_and_the_output_is_float32(name, dtyp
     assert image_of(out).shape == (BATCH, *expected) and image_of(out).dtype == jnp.float32
 
 
+@pytest.mark.slow
 @EVERY
 def test_an_example_does_not_depend_on_its_place_and_mates(name):
     net, variables, evaluated, run = prepared(name)
@@ -143,6 +145,7 @@ def test_gradients_reach_every_parameter(name):
         assert np.abs(g).max() > 1e-6, place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param("unet", marks=pytest.mark.slow), "dit"])
 @pytest.mark.parametrize("remat", ["full", "dots"])
 def test_remat_changes_no_gradient_and_no_parameter_name(name, remat):
@@ -155,6 +158,7 @@ def test_remat_changes_no_gradient_and_no_parameter_name(name, remat):
     close((outputs, grads), (again, same), scale, terms=64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["unet", "dit"])
 def test_remat_saves_less_for_the_backward_pass(name):
     """What JAX hands to the backward pass. (The compiler for CPUs undoes it, so that compiled
@@ -183,6 +187,7 @@ def test_remat_of_another_name_is_refused():
         )
 
 
+@pytest.mark.slow
 @EVERY
 def test_the_condition_matters_and_must_fit_the_network(name):
     net, variables, evaluated, _ = prepared(name)

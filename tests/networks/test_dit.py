@@ -9,6 +9,7 @@ from jaxgen.networks.dit import DiT, dit_size, position_embedding
 from tests.support import close
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size, millions", [("S", 33), ("B", 130.5), ("L", 458), ("XL", 675)])
 def test_parameter_counts_are_the_papers(size, millions):
     """At patch 2, on 32x32x4 latents with 1000 classes and learned variances.

@@ -45,6 +45,7 @@ def test_group_norm_is_linens_with_its_gradients(offset):
     close(ours, theirs, (np.abs(x).max() / np.asarray(x).std()) ** 2, terms=60)
 
 
+@pytest.mark.slow
 def test_group_norm_of_a_constant_is_its_bias_and_half_precision_keeps_float32_sums():
     x = jnp.full((2, 8, 8, 8), 100.0)
     layer = GroupNorm(groups=2)
@@ -156,6 +157,7 @@ def test_spectral_dense_divides_by_the_largest_singular_value_with_its_gradient(
     close(ours, exact, 3 * np.arange(5), terms=35, factor=64)  # two routes through the vectors
 
 
+@pytest.mark.slow
 def test_spectral_conv_divides_by_the_largest_singular_value():
     def make(**options):
         return SpectralConv(4, (3, 3), **options)

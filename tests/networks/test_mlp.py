@@ -10,6 +10,7 @@ from jaxgen.networks.mlp import MLPCritic, MLPEncoder
 from tests.support import close
 
 
+@pytest.mark.slow
 def test_the_encoder_is_the_classic_mlp():
     x = jax.random.normal(jax.random.key(0), (3, 2, 2, 2))
     net = MLPEncoder(outputs=4, hidden=(5, 6), activation="tanh")

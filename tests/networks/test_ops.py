@@ -81,6 +81,7 @@ def gradients(x, kernel):
     return jax.grad(lambda x, k: jnp.sin(ops.conv(x, k)).sum(), (0, 1))(x, kernel)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", ["vmap kernels", "vmap both", "pmap", "checkpoint", "scan"])
 def test_transformations(transform, monkeypatch):
     x, kernel = map(jnp.asarray, conv_operands((4, 4), (3, 3), 2, 2))

@@ -135,6 +135,7 @@ def open_in_browser(folder, frames):
     return found, re.findall(r"CONSOLE.*?\] (.*)", done.stderr)
 
 
+@pytest.mark.slow
 def test_the_report_in_a_browser(tmp_path):
     if BROWSER is None:
         assert not os.environ.get("JAXGEN_REQUIRE_BROWSER"), (

@@ -32,6 +32,7 @@ def pictures(data):
     return lambda name: data, lambda name, plot: {"light": data, "dark": data}
 
 
+@pytest.mark.slow
 def test_the_page_is_one_file_and_escapes_what_it_shows(tmp_path):
     (tmp_path / "grid.png").write_bytes(png(4, 8))
     odd = system("no <i>score</i>", curves={"model/loss": [[1, 3.0], [2, None]]})

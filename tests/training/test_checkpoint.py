@@ -178,6 +178,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", DAMAGE)
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(damaged, what, capfd):
     DAMAGE[what](damaged / "checkpoints" / "3")
@@ -205,6 +206,7 @@ def test_two_are_damaged(damaged):
     assert sorted(os.listdir(damaged / "damaged_checkpoints")) == ["2", "3"]
 
 
+@pytest.mark.slow
 def test_all_are_damaged(damaged, capfd):
     for step in (1, 2, 3):
         _cut(data_file(damaged, step))
@@ -232,6 +234,7 @@ def test_half_written(damaged):
     assert_is(restore(damaged)[0], 3)
 
 
+@pytest.mark.slow
 def test_another_shape_is_refused(three, capfd):
     checkpoints = checkpoint.open_folder(str(three), read_only=True)
     other = a_state(0)._replace(params={"net": {"kernel": np.zeros((100, 99), np.float32)}})

@@ -24,6 +24,7 @@ def assert_same(a, b):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["gan", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vae", "diffusion"))]
 )
@@ -39,6 +40,7 @@ def test_any_division_into_calls_ends_in_the_same_bits(compiled, name):
 @pytest.mark.parametrize(
     "kind", ["one device", "jit", "fsdp", pytest.param("pmap", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_calls_of_several_steps_are_single_steps(compiled, kind):
     """Against batches from the host, one step at a time, on one device; of the system with several
     batches a step.
@@ -72,6 +74,7 @@ def test_nothing_comes_from_the_host_between_calls(compiled, kind):
     assert int(system.devices.leave(now).step) == 6
 
 
+@pytest.mark.slow
 def test_several_steps_need_the_memory_of_one(tiny):
     costs = []
     for longest in (1, 10):
@@ -86,6 +89,7 @@ def test_several_steps_need_the_memory_of_one(tiny):
     assert costs[0].bytes > 3 * sum(x.nbytes for x in jax.tree.leaves(system.create().params))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, pytest.param(8, marks=pytest.mark.slow)])
 def test_streamed_batches_are_the_resident_ones(tiny, tmp_path, monkeypatch, count):
     """A run that streams is, bit by bit, the run that keeps its data on the device; also when it

@@ -54,6 +54,7 @@ def train(config, workdir):
     )
 
 
+@pytest.mark.slow
 def test_killed_while_saving_and_guarded_until_then(tiny, tmp_path):
     config, workdir = tiny("gan"), tmp_path / "parts"
     config.train.steps = 100
@@ -104,6 +105,7 @@ def test_file_systems_without_locks(tmp_path, monkeypatch, number):
             pass
 
 
+@pytest.mark.slow
 def test_nan_in_one_example_of_one_batch(tiny, tmp_path, monkeypatch):
     """It leaves all parameters finite and falls into the middle of a call of several steps."""
     config, at = tiny("vae"), 5
@@ -145,6 +147,7 @@ def command(tiny, tmp_path):
     return ["train", f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/run", "--noprogress"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_asks_for_another_try(command, tmp_path, monkeypatch, capsys):
     def full(path, mode="r", *rest, **keywords):
         return open("/dev/full" if mode == "a" else path, mode, *rest, **keywords)

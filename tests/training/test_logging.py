@@ -204,6 +204,7 @@ def test_no_progress(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_pytorch_is_not_imported():
     code = (
         "import sys; from jaxgen.training import logging; logging._tensorboard(); assert 'torch' "

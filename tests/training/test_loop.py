@@ -82,6 +82,7 @@ def files(folder):
     return {p.relative_to(folder): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["gan", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vae", "diffusion"))]
 )
@@ -105,6 +106,7 @@ def test_a_resumed_run_ends_in_the_same_bits(tiny, tmp_path, monkeypatch, name):
     assert [row["step"] for row in curve(tmp_path / "parts")] == list(range(1, 9))
 
 
+@pytest.mark.slow
 def test_a_finished_run_stays_as_it_is(tiny, tmp_path):
     first, _ = run(tiny("vae"), tmp_path, train__steps=2)
     again, _ = run(tiny("vae"), tmp_path, train__steps=2)
@@ -112,6 +114,7 @@ def test_a_finished_run_stays_as_it_is(tiny, tmp_path):
     assert [row["step"] for row in curve(tmp_path)] == [1, 2]
 
 
+@pytest.mark.slow
 def test_rows_after_the_checkpoint_are_written_once(tiny, tmp_path):
     # as after kill -9: the log is ahead of the newest checkpoint, and its last line is cut off
     config = tiny("vae")
@@ -123,6 +126,7 @@ def test_rows_after_the_checkpoint_are_written_once(tiny, tmp_path):
     assert [row["step"] for row in curve(tmp_path)] == list(range(1, 9))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_only_its_steps(tiny, tmp_path):
     config = tiny("vae")
     whole, _ = run(config, tmp_path / "whole")
@@ -158,6 +162,7 @@ def test_a_config_that_failed_at_once_may_be_mended(tiny, tmp_path):
     assert run(tiny("vae"), tmp_path, train__steps=1)[0].state.step == 1
 
 
+@pytest.mark.slow
 def test_full_disk_while_logging(tiny, tmp_path, monkeypatch):
     config = tiny("vae")
     run(config, tmp_path, train__steps=2)
@@ -175,6 +180,7 @@ def test_full_disk_while_logging(tiny, tmp_path, monkeypatch):
     assert run(config, tmp_path)[0].state.step == 8
 
 
+@pytest.mark.slow
 def test_full_disk_while_saving_surfaces_at_the_next_log(tiny, tmp_path, monkeypatch):
     config = tiny("vae")
     whole, _ = run(config, tmp_path / "whole")
@@ -197,6 +203,7 @@ def test_full_disk_while_saving_surfaces_at_the_next_log(tiny, tmp_path, monkeyp
     assert_same(whole.state, rest.state)
 
 
+@pytest.mark.slow
 def test_divergence_stops_with_the_last_good_checkpoint(tiny, tmp_path):
     config = tiny("vae")
     config.players.model.optimizer.learning_rate = 1e30
@@ -231,6 +238,7 @@ def test_the_best_is_kept_beside_the_latest(tiny, tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_validation_that_is_not_finite_stops_the_run(tiny, tmp_path, monkeypatch, value):
     """Before anything of that step is written or kept as the best."""
@@ -292,6 +300,7 @@ def test_the_cost_is_written_into_the_folder(tiny, tmp_path):
     assert cost["examples"] == 2 * 16 and cost["flops"] > 0 < cost["bytes"] and cost["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_going_on_needs_the_same_data_wherever_they_lie(tiny, tmp_path, monkeypatch):
     from jaxgen import config as config_lib
     from jaxgen import data
@@ -342,6 +351,7 @@ def test_classes_without_an_image_are_refused(tiny, tmp_path):
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_a_reader_who_leaves_does_not_end_the_run(tiny, tmp_path):
     def broken(text):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
@@ -359,6 +369,7 @@ def test_best_must_be_measured(tiny, tmp_path):
         run(config, tmp_path, checkpoint__best="validation/model/loss")
 
 
+@pytest.mark.slow
 def test_validation_and_grids(tiny, tmp_path):
     config = tiny("gan")
     result, _ = run(config, tmp_path, train__steps=3, train__eval_every=2, train__sample_every=3)
@@ -414,7 +425,7 @@ def test_validation_is_the_mean_over_the_split(compiled, tiny):
         ({"data__source": "digit"}, "unknown data source"),
         ({"data__num_classes": 5}, "10 classes"),
         ({"parallel__mode": "pmpa"}, "did you mean pmap"),
-        ({"parallel__rules": ("a",)}, "not a pair of a regular expression"),
+        ({"parallel__rules": ("a",)}, "must be a tuple of 2 elements"),
     ],
 )
 def test_bad_input(tiny, tmp_path, fields, message):

@@ -150,6 +150,7 @@ def on_devices(mode, params, of_rows, rows):
     return compiled(*arguments)[1], text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
 def test_one_all_reduce_also_of_more_arrays_than_xla_takes_into_one(mode):
     shapes = [(3,), (), (2, 5), (1,)] * 75  # 300 arrays; XLA's limit is 256
@@ -207,6 +208,7 @@ def gathered_and_scattered(config):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "remat, times", [("none", 1), ("full", 2), pytest.param("dots", 2, marks=pytest.mark.slow)]
 )

@@ -166,6 +166,7 @@ def test_a_lost_process_ends_the_other(config, start, tmp_path):
     assert both[1].wait(30) not in (0, 2), start.outputs()
 
 
+@pytest.mark.slow
 def test_input_that_cannot_be_used_ends_both(config, start, tmp_path):
     config.train.batch_size = 6
     assert [process.wait(60) for process in start(config, tmp_path / "run")] == [2, 2]

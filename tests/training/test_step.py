@@ -217,6 +217,7 @@ def test_accumulation_averages_gradients_and_metrics_and_carries_the_state():
     )
 
 
+@pytest.mark.slow
 def test_a_player_changes_its_own_networks_only():
     """Three players, each with a learning rate at one of three steps only."""
     config = tiny("vae_gan")

@@ -95,6 +95,7 @@ def test_accuracy_on_real_digits_is_the_recorded_one(digits):
     assert right.mean() == pytest.approx(probabilities.max(axis=1).mean(), abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset, right", [("mnist", 496), ("cifar10", 454)])
 def test_accuracy_on_the_first_500_test_images(dataset, right):
     if not (TFDS / dataset).is_dir():

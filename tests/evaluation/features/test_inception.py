@@ -44,6 +44,7 @@ def noise():
     return rng.randint(0, 256, (1, 299, 299, 3)).astype(np.uint8)
 
 
+@pytest.mark.slow
 @needs_trunk
 @pytest.mark.parametrize("layer", [64, 192, 768])
 def test_features_are_those_of_the_port(layer):
@@ -99,6 +100,7 @@ def random_port(tmp_path_factory):
     return str(path)
 
 
+@pytest.mark.slow
 def test_2048_features_and_probabilities_are_the_ports_with_its_batch_norm(random_port):
     extractor = inception.extractor(random_port, 2048, batch_size=1)
     vectors, probabilities = extractor.extract(GOLDEN["image"][:1])

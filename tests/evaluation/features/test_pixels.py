@@ -1,5 +1,6 @@
 """Principal components of pixels against scikit-learn's, and the cache of features."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_an_unknown_extractor_and_a_missing_classifier_are_named(train):
     with pytest.raises(InputError, match="extractor 'nowhere:x': there is no module"):
         build(["nowhere:x"], train)
     with pytest.raises(InputError, match="no pinned classifier for folder:x"):
-        build(["classifier"], train._replace(name="folder:x"))
+        build(["classifier"], dataclasses.replace(train, name="folder:x"))
 
 
 def test_features_are_kept_by_content(train, tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from tests.support import close
 GOLDEN = np.load(Path(__file__).with_name("resize_golden.npz"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size_in", [7, 32, 299, 400])
 @pytest.mark.parametrize("size_out", [5, 32, 299])
 def test_bicubic_is_pillows(size_in, size_out):
