@@ -29,6 +29,7 @@ def artefact():
     return make
 
 
+@pytest.mark.slow
 def test_samples_depend_on_the_seed_and_their_place_alone(artefact):
     model = artefact("vae")
     many = model.sample(9, seed=3)
@@ -48,6 +49,7 @@ def test_codes_reconstructions_and_likelihoods_have_a_row_for_each_example(artef
     assert one.shape == (5,) and (one != more).all()
 
 
+@pytest.mark.slow
 def test_a_conditional_model_takes_one_label_or_one_for_each(artefact):
     model = artefact("gan")
     same = model.sample(4, label=2)

@@ -167,6 +167,7 @@ def test_sample_i_depends_on_the_seed_and_i_alone(run, tmp_path, capfd):
     assert (sample("ddim", "--num=6", "--eta=0", "--steps=2")["arr_0"] != six["arr_0"]).any()
 
 
+@pytest.mark.slow
 def test_sample_writes_beside_the_run(run):
     assert cli.main(["sample", f"--workdir={run}", "--num=1", "--seed=5", "--noprogress"]) == 0
     assert {"seed_5.png", "seed_5.npz"} <= set(os.listdir(os.path.join(run, "samples")))

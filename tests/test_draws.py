@@ -41,6 +41,7 @@ def test_an_example_draws_from_its_own_key():
     assert len(np.unique(whole)) == whole.size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [draws.normal, draws.uniform])
 def test_keys_of_all_of_jaxs_generators_draw_by_themselves(draw):
     for name in ("threefry2x32", "rbg", "unsafe_rbg"):

@@ -104,7 +104,7 @@ def chosen_rate(state: TrainState, ema: str | float | None) -> str | None:
     """The rate that `ema` means: itself; for "slowest" or "" the slowest there is; None, the raw
     parameters, for None or "none".
     """
-    ema = {"": "slowest", "none": None}.get(ema, ema)
+    ema = {"": "slowest", "none": None}.get(str(ema), ema)
     if ema is None or (ema == "slowest" and not state.ema):
         return None
     rate = max(state.ema, key=float) if ema == "slowest" else str(ema)

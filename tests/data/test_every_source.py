@@ -79,6 +79,7 @@ def same(one, other):
         assert array.dtype == other[name].dtype and np.array_equal(array, other[name])
 
 
+@pytest.mark.slow
 def test_records_are_the_table_in_any_order_and_another_process(source):
     name, split, shape = source
     table = load(name, split, image_shape=shape)

@@ -26,6 +26,7 @@ def check_uniform(values, bins):
     assert 5e-6 < chi2.cdf(statistic, bins - 1) < 1 - 5e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "size, count", [(1, 4), (2, 9), (3, 9), (7, 9), (898, 3), (60_000, 2), (2**20, 1)]
 )

@@ -88,6 +88,7 @@ def test_clipping_keeps_x_t(time):
     close(schedules.perturb(COSINE, x0, noise, time), x_t)
 
 
+@pytest.mark.slow
 def test_dynamic_threshold_follows_each_example():
     raw = jnp.stack([jnp.linspace(-0.5, 0.5, 101), jnp.linspace(-4.0, 4.0, 101)]).reshape(
         2, 101, 1, 1

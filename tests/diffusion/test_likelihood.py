@@ -163,6 +163,7 @@ def test_estimates_are_unbiased():
     assert spread["four times"] < spread["one time"] / 2
 
 
+@pytest.mark.slow
 def test_an_estimate_depends_on_its_key_alone():
     x0 = jnp.asarray(LEVELS[[3, 90, 250]], jnp.float32).reshape(3, 1, 1, 1)
     run = jax.jit(

@@ -21,6 +21,7 @@ def draw(solver, keys, shape, schedule=LINEAR, *, grid, initial=None):
     )
 
 
+@pytest.mark.slow
 def test_ddpm_reproduces_the_data():
     grid = grids.grid(LINEAR, "trailing", 1000)
     x = draw(solvers.ddim(1.0), keys(8), (20, 20, 1), grid=tuple(grid))

@@ -79,6 +79,7 @@ def test_traced_float32_agrees_with_float64_and_keeps_digits_near_the_data(name,
     np.testing.assert_allclose(noise, schedule.sigma(times), rtol=5e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name,options", EVERY)
 def test_log_snr_falls_from_plus_infinity(name, options):
     schedule = schedules.build(name, **options)

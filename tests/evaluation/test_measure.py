@@ -43,6 +43,7 @@ def refs(cache):
     return reference.references(digits_config(seeds=(0, 1)))
 
 
+@pytest.mark.slow
 def test_real_digits_score_as_published_for_this_classifier(refs):
     """The share of one real half that the judge of the other is sure of is about 0.89 to 0.93,
     depending on the halves.
@@ -71,6 +72,7 @@ def test_the_floor_has_the_size_of_the_samples_and_shares_no_image_with_the_refe
     assert not any(image.tobytes() in real for image in refs.guards.train.images)
 
 
+@pytest.mark.slow
 def test_floors_of_a_large_set_are_disjoint_draws():
     parts = reference.disjoint(np.random.default_rng(0).permutation(898), 200, 3)
     assert [len(part) for part in parts] == [200] * 3 and len(set(np.concatenate(parts))) == 600

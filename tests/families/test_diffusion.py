@@ -194,6 +194,7 @@ def test_clipping_bounds_the_sample():
     assert np.abs(draw(True)).max() <= 1.0 + 1e-6 < np.abs(draw(False)).max()
 
 
+@pytest.mark.slow
 def test_a_trajectory_ends_in_the_sample():
     family, variables = model()
     whole = jax.jit(lambda k: family.sample(variables, k, steps=4, trajectory=True))(keys(2))
@@ -224,6 +225,7 @@ def test_labels_are_dropped_at_their_rate_in_training_only():
     assert share_without_label(False) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -84,6 +84,7 @@ def test_values_at_equilibrium(name, score, critic, generator):
         assert slope == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", adversarial.LOSSES)
 @pytest.mark.parametrize("score", [-1e4, 1e4])
 def test_huge_scores_give_finite_losses_and_slopes(name, score):

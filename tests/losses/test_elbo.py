@@ -25,6 +25,7 @@ def test_kl_is_the_integral():
     np.testing.assert_allclose(elbo.gaussian_kl(MEAN, LOG_VARIANCE), truth, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_free_bits_are_a_floor_per_dimension_without_gradient_below_it():
     truth = np.maximum(kl_by_quadrature(MEAN, LOG_VARIANCE), 0.5)
     assert (truth == 0.5).any() and (truth > 0.5).any()
@@ -92,6 +93,7 @@ def test_bound_rises_with_the_number_of_samples_to_the_evidence():
     assert bounds[0] == pytest.approx(evidence - gap, abs=0.1)
 
 
+@pytest.mark.slow
 def test_terms_are_to_be_minimised():
     log_weights = RNG.normal(size=(6, 4)).astype(np.float32)
     outputs = {

@@ -62,6 +62,7 @@ def test_discretized_logistic_sums_to_one():
     np.testing.assert_allclose(mass, 1.0, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_discretized_logistic_is_scipys_difference_of_distribution_functions():
     rng = np.random.default_rng(1)
     mean, log_scale = rng.uniform(-1, 1, 20), rng.uniform(-4, 1, 20)
@@ -90,6 +91,7 @@ def test_values_and_gradients_are_finite_at_extremes():
     check(lambda logits: likelihood.bernoulli_log_prob(logits, 0.5 * (x + 1)), mean)
 
 
+@pytest.mark.slow
 def test_dynamic_binarisation_has_the_grey_value_as_its_probability_and_depends_on_the_key_alone():
     model = likelihood.build("bernoulli")
     image = jnp.broadcast_to(jnp.linspace(-1, 1, 5)[:, None], (4000, 1, 5, 1))

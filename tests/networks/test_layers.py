@@ -137,6 +137,7 @@ def trained(make, x, steps=300):
     return {"params": variables["params"], "spectral": state}
 
 
+@pytest.mark.slow
 def test_spectral_dense_divides_by_the_largest_singular_value_with_its_gradient():
     def make(**options):
         return SpectralDense(5, use_bias=False, **options)

@@ -22,6 +22,7 @@ def test_the_encoder_is_the_classic_mlp():
     close(net.apply({"params": params}, x), expected, terms=8)
 
 
+@pytest.mark.slow
 def test_the_label_is_a_projection_in_the_critic():
     x = jax.random.normal(jax.random.key(0), (3, 2, 2, 2))
     classes = ConditionSpec((Kind("label", (), 4),))

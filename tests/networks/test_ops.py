@@ -143,6 +143,7 @@ def test_elsewhere_it_is_laxs_own(monkeypatch, plain):
         assert text.count("conv_general_dilated[") == 1 and "convolution[" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
 def test_the_layer_is_linens(dtype, strides):

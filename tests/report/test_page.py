@@ -82,6 +82,7 @@ def test_a_large_picture_is_scaled_down():
     assert html._small(small, "samples") == small
 
 
+@pytest.mark.slow
 def test_fifty_systems_of_large_pictures_are_one_page(monkeypatch):
     monkeypatch.setattr(page, "PIXELS", 64)
     monkeypatch.setattr(html, "PIXELS", 64)

@@ -92,6 +92,7 @@ def data_file(workdir, step):
     return max(files, key=lambda path: path.stat().st_size)
 
 
+@pytest.mark.slow
 def test_what_is_kept(three, tmp_path):
     assert_is(restore(three, read_only=True)[0], 3)
     assert_is(restore(three, step=1, read_only=True)[0], 1)
@@ -197,6 +198,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(damaged, what, capfd):
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_two_are_damaged(damaged):
     _cut(data_file(damaged, 3))
     _flip(data_file(damaged, 2))
@@ -269,6 +271,7 @@ def full_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asks", ["check", "save", "close"])
 def test_full_disk(tmp_path, full_disk, asks):
     checkpoints = checkpoint.open_folder(str(tmp_path), keep=1)

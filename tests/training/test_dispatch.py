@@ -62,6 +62,7 @@ def test_calls_of_several_steps_are_single_steps(compiled, kind):
     assert final.step == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", [pytest.param(k, marks=[pytest.mark.slow] * (k == "pmap")) for k in DEVICES]
 )

@@ -143,6 +143,7 @@ def test_a_damaged_checkpoint_costs_only_its_steps(tiny, tmp_path):
     assert [row["step"] for row in curve(tmp_path / "parts")] == list(range(1, 9))
 
 
+@pytest.mark.slow
 def test_another_config_touches_nothing(tiny, tmp_path):
     config = tiny("vae")
     run(config, tmp_path, train__steps=2)
@@ -278,6 +279,7 @@ def test_a_hook_is_due_at_its_steps_and_at_the_last_one():
     assert due(stopping, 0, 1, stopping=15) and not due(stopping, 0, 1)
 
 
+@pytest.mark.slow
 def test_a_new_habit_is_one_value(tiny, tmp_path):
     """It sees the state, the means and what validation found, after the run's own habits."""
     seen = []
@@ -294,6 +296,7 @@ def test_a_new_habit_is_one_value(tiny, tmp_path):
     close(found, np.float32([np.mean(losses[:2]), np.mean(losses[2:4]), losses[4]]), terms=2)
 
 
+@pytest.mark.slow
 def test_the_cost_is_written_into_the_folder(tiny, tmp_path):
     run(tiny("gan"), tmp_path, train__steps=1)
     cost = json.loads((tmp_path / "cost.json").read_text())
@@ -402,6 +405,7 @@ def test_the_log_is_flushed_before_a_checkpoint_is_saved():
     assert done == ["flushed", "state"]
 
 
+@pytest.mark.slow
 def test_validation_is_the_mean_over_the_split(compiled, tiny):
     """Whatever the batch size, though the last batch is filled up."""
     from jaxgen import data

@@ -74,6 +74,7 @@ def test_the_schedule_drives_the_optimiser():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", optimizer.NAMES)
 def test_every_optimiser_goes_downhill(name):
     transformation, _ = optimizer.build({"name": name, "learning_rate": 0.05}, 50)

@@ -127,6 +127,7 @@ def test_one_all_reduce_per_update_and_nothing_else(compiled, name, kind):
     assert traffic(system.text()) == {"all-reduce": updates(system)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["gan", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vae", "diffusion"))]
 )
@@ -222,6 +223,7 @@ def test_rematerialised_blocks_gather_their_parameters_again(tiny, remat, times)
     assert scattered == sum(counts.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param("vae", marks=pytest.mark.slow), "gan", "vae_gan"])
 def test_a_network_used_several_times_in_a_step_is_gathered_once(tiny, name):
     settings = load("configs/digits/vae_gan.py") if name == "vae_gan" else tiny(name)

@@ -196,6 +196,7 @@ def test_the_first_bad_step_is_recorded(player_name):
     assert [int(now.bad_step) for now, _ in toy_run(table, batches)] == [-1, -1, 2, 2, 2]
 
 
+@pytest.mark.slow
 def test_accumulation_averages_gradients_and_metrics_and_carries_the_state():
     table = {
         "a": toy_player("a", lambda o: jnp.square(o["a"] - o["image"]) * (1 + o["noise"])),

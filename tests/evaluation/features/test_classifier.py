@@ -76,6 +76,7 @@ def test_the_files_are_small():
     assert sum(path.stat().st_size for path in Path(classifier.FOLDER).glob("*.npz")) <= 1_500_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_features_are_those_of_a_second_computation(dataset):
     images = noise(dataset, 3)

@@ -52,6 +52,7 @@ def test_features_are_those_of_the_port(layer):
     close(found, GOLDEN["tf1_bilinear"][:, PART[layer]], terms=TERMS)
 
 
+@pytest.mark.slow
 @needs_trunk
 @pytest.mark.parametrize("resize", ["pytorch_bilinear", "pil_bicubic"])
 def test_features_are_those_of_the_tool_that_resizes_so(resize):
@@ -158,6 +159,7 @@ def test_distances_on_cifar_are_those_of_pytorch_fid(layer, count, expected):
     assert frechet_distance(train, test) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 @needs_trunk
 def test_features_depend_on_the_image_alone():
     images = np.concatenate(
