@@ -14,6 +14,9 @@ import pytest
 
 VAE = "--config=configs/digits/vae.py:smoke"
 
+for package in ("moto", "s3fs", "gcsfs", "gcp_storage_emulator"):
+    pytest.importorskip(package, reason="pip install 'jaxgen[test_buckets]'")
+
 
 def free_port() -> int:
     with socket.socket() as found:
