@@ -37,7 +37,7 @@ def prepared(count: int, side: int):
 
     def noise(name):
         images = rng.integers(0, 256, (count, side, side, 3), np.uint8)
-        return data.Source(f"noise {name}", images, None, None, 0)
+        return data.Table(f"noise {name}", {"image": images})
 
     samples, real, train = (noise(name) for name in ("samples", "real", "train"))
     spec = config.default().evaluation

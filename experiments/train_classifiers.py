@@ -119,7 +119,7 @@ def standardise(x):
     return (x - mean) / deviation, mean, deviation
 
 
-def train(spec: classifier.Pinned, recipe: Recipe, source: data.Source) -> dict[str, np.ndarray]:
+def train(spec: classifier.Pinned, recipe: Recipe, source: data.Table) -> dict[str, np.ndarray]:
     """The trained weights in float16, batch normalisation folded in."""
     rng = np.random.default_rng(SEED)
     stem, weights = initial(spec, source.images, rng)
@@ -179,7 +179,7 @@ def folded(weights, spec: classifier.Pinned, images) -> dict[str, np.ndarray]:
     return {name: np.asarray(value, np.float16) for name, value in weights.items()}
 
 
-def report(weights, spec: classifier.Pinned, source: data.Source) -> None:
+def report(weights, spec: classifier.Pinned, source: data.Table) -> None:
     """Prints how the shipped weights do on real test images."""
     whole = {name: jnp.asarray(value, jnp.float32) for name, value in weights.items()}
     logits = jax.jit(lambda images: classifier.network(whole, images, spec)[1])

@@ -33,7 +33,7 @@ NETWORKS = {  # name -> module class; imported when asked for
     "unet": "jaxgen.networks.unet:UNet",
     "dit": "jaxgen.networks.dit:DiT",
 }
-ROLES = {  # what a network is for -> those of NETWORKS that can be it
+ROLES = {  # what a network is for -> those of NETWORKS that can be that and nothing else
     "encoder": ("mlp_encoder", "conv_encoder"),
     "decoder": ("mlp_decoder", "conv_decoder"),
     "generator": ("mlp_decoder", "conv_decoder"),
@@ -49,8 +49,9 @@ def build(name: Any = "", *, where: str = "", **options: Any) -> "nn.Module":
     which sets patch, width, depth and heads unless they are given as well. where: the field of the
     config that describes it, for messages. Raises InputError for an unknown network, an option that
     it does not have, and one that it needs."""
-    fitting = ROLES.get(where.rpartition(".")[2], NETWORKS)
-    table = {known: NETWORKS[known] for known in fitting}
+    fitting = ROLES.get(where.rpartition(".")[2], tuple(NETWORKS))
+    others = {known for names in ROLES.values() for known in names} - set(fitting)
+    table = {known: place for known, place in NETWORKS.items() if known not in others}
     module = lookup(table, f"network of {where}" if where else "network", name)
     if name == "dit" and "size" in options:
         from jaxgen.networks.dit import dit_size
