@@ -308,9 +308,6 @@ def import_everything() -> None:
     import clu.parameter_overview  # noqa: F401
     import orbax.checkpoint  # noqa: F401
     import PIL.Image  # noqa: F401
-
-    sys.modules.setdefault("pandas", None)  # scikit-learn would import it, and it starts threads
-    import sklearn.datasets  # noqa: F401
     import tensorboardX  # noqa: F401
     import tqdm  # noqa: F401
 
