@@ -78,7 +78,7 @@ def test_what_cannot_be_written_is_known_before(root, tmp_path):
         (tmp_path / "file" / "a", "a file is where a folder should be|Not a directory"),
         ("/proc/a/b", "No such file"),
         ("nowhere://bucket/a", "no file system for nowhere://"),
-        ("http://127.0.0.1:1/a", "cannot be written"),
+        ("http://127.0.0.1:1/a", "cannot be written|needs a package"),
     ]:
         with pytest.raises(InputError, match=why) as error:
             files.writable(str(path))
