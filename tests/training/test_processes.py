@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxgen import config as config_lib
 from jaxgen.training import checkpoint, logging, loop
@@ -155,7 +156,8 @@ def test_processes_train_as_one_does(config, start, tmp_path, monkeypatch):
         assert [process.wait(120) for process in start(config, workdir)] == [0, 0], start.outputs()
         same(curve(expected), curve(workdir))
         grids = [folder / "samples" / f"step_{STEPS:08d}.png" for folder in (expected, workdir)]
-        assert grids[0].read_bytes() == grids[1].read_bytes()
+        one, other = (np.asarray(Image.open(grid), np.int32) for grid in grids)
+        assert np.abs(one - other).max() <= 2  # levels: another number of devices rounds otherwise
 
 
 @pytest.mark.slow
