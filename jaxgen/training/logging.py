@@ -80,10 +80,6 @@ class Pending:
         self.parts.append((metrics, count))
         self.done += count
 
-    def due(self, last: int) -> bool:
-        """Whether there is a row to write."""
-        return self.done // self.every > self.step // self.every or self.done == last
-
     def rows(self, last: int) -> list[tuple[int, dict[str, float]]]:
         """(step, means over the steps since the row before) for each row that is due. Waits for the
         device.
